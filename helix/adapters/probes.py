@@ -1,0 +1,142 @@
+"""Ask a service whether it works, in the service's own protocol; used for readiness and for health."""
+
+import socket
+import urllib.error
+import urllib.request
+
+import confluent_kafka.admin
+import neo4j
+import neo4j.exceptions
+import psycopg
+import redis
+
+from helix.errors import UnavailableError
+from helix.topology.model import ProbeKind, Record
+
+ANSWER_BYTES_MAX = 65_536
+ANSWER_S_MAX = 2.0
+
+
+class Check(Record):
+    """A probe with its address and credentials filled in; `password` may hold a secret reference."""
+
+    service: str
+    kind: ProbeKind
+    host: str
+    port: int
+    path: str = ""
+    send: str = ""
+    expect: str = ""
+    user: str = ""
+    password: str = ""
+    start_s_max: int = 60
+
+
+def ask(check: Check, *, timeout_s: float = ANSWER_S_MAX) -> str:
+    """What was done and what came back; `UnavailableError` naming the service and the reason."""
+    try:
+        return _ASK[check.kind](check, timeout_s)
+    except UnavailableError:
+        raise
+    except (
+        OSError,
+        psycopg.Error,
+        redis.RedisError,
+        neo4j.exceptions.Neo4jError,
+        neo4j.exceptions.DriverError,
+        confluent_kafka.KafkaException,
+    ) as error:
+        reason = str(error).strip().splitlines()
+        raise _away(check, reason[0] if reason else type(error).__name__) from error
+
+
+def _away(check: Check, reason: str) -> UnavailableError:
+    at = f"{check.host}:{check.port}"
+    return UnavailableError(check.service, f"`{check.service}` at {at}: {reason}", address=at)
+
+
+def _expected(check: Check, answer: str) -> str:
+    if check.expect not in answer:
+        start = " ".join(answer.split())[:120]
+        raise _away(check, f"expected `{check.expect}`, got `{start}`")
+    return check.expect or "an answer"
+
+
+def _http(check: Check, timeout_s: float) -> str:
+    url = f"http://{check.host}:{check.port}{check.path}"
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 - scheme is ours
+            body = answer.read(ANSWER_BYTES_MAX).decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        raise _away(check, f"GET {check.path} answered {error.code}") from error
+    return f"GET {check.path} answered {_expected(check, body)}"
+
+
+def _text(check: Check, timeout_s: float) -> str:
+    with socket.create_connection((check.host, check.port), timeout=timeout_s) as wire:
+        if check.send:
+            wire.sendall(check.send.encode())
+        answer = wire.recv(ANSWER_BYTES_MAX).decode(errors="replace") if check.expect else ""
+    return f"sent `{check.send.strip()}`, answered {_expected(check, answer)}"
+
+
+def _postgres(check: Check, timeout_s: float) -> str:
+    with psycopg.connect(
+        host=check.host,
+        port=check.port,
+        user=check.user,
+        password=check.password,
+        dbname=check.path,
+        connect_timeout=max(2, int(timeout_s)),  # libpq knows no shorter one
+    ) as connection:
+        row = connection.execute("SELECT 1").fetchone()
+    return f"SELECT 1 answered {_expected(check, str(row))}"
+
+
+def _redis(check: Check, timeout_s: float) -> str:
+    with redis.Redis(
+        host=check.host,
+        port=check.port,
+        password=check.password or None,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+    ) as client:
+        answer = "PONG" if client.ping() else ""
+    return f"PING answered {_expected(check, answer)}"
+
+
+def _kafka(check: Check, timeout_s: float) -> str:
+    admin = confluent_kafka.admin.AdminClient(
+        {
+            "bootstrap.servers": f"{check.host}:{check.port}",
+            "socket.timeout.ms": int(timeout_s * 1000),
+            "log_level": 0,  # a broker that is away is this function's answer, not a log line
+        },
+        logger=None,
+    )
+    metadata = admin.list_topics(timeout=timeout_s)
+    if metadata.controller_id < 0:
+        raise _away(check, "no controller elected yet")
+    return f"metadata: {len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
+
+
+def _bolt(check: Check, timeout_s: float) -> str:
+    with neo4j.GraphDatabase.driver(
+        f"bolt://{check.host}:{check.port}",
+        auth=(check.user, check.password),
+        connection_timeout=timeout_s,
+        max_transaction_retry_time=0,
+    ) as driver:
+        driver.verify_connectivity()
+        records, _, _ = driver.execute_query("RETURN 1 AS one")
+    return f"RETURN 1 answered {records[0]['one']}"
+
+
+_ASK = {
+    ProbeKind.HTTP: _http,
+    ProbeKind.TEXT: _text,
+    ProbeKind.POSTGRES: _postgres,
+    ProbeKind.REDIS: _redis,
+    ProbeKind.KAFKA: _kafka,
+    ProbeKind.BOLT: _bolt,
+}

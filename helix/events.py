@@ -1,0 +1,80 @@
+"""Every event on the wire: one tagged union, one codec."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from helix.errors import InvalidError
+
+Outcome = Literal["successful", "abandoned", "error"]
+Role = Literal["system", "user", "assistant", "tool"]
+Metadata = dict[str, Any]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """What every event carries. The edge stamps it; times are microseconds since 1970 UTC."""
+
+    event_id: str
+    tenant: str
+    occurred_at: int  # the client's time where it gave one: data, never used to order or expire
+    ingested_at: int
+    version: int = 1
+    trace_id: str = ""
+    attempt: int = 1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One turn as the client wrote it."""
+
+    message_id: str
+    role: Role
+    content: str
+    name: str = ""  # who spoke, where several share a role
+    model: str = ""
+    tokens: int = 0  # counted by us with the default vocabulary when the client gave none
+    created_at: int = 0
+    metadata: Metadata = {}
+
+
+class ConversationCreated(Event, frozen=True, kw_only=True, tag="conversation.created"):
+    """A conversation began."""
+
+    conversation_id: str
+    user_id: str
+    session_id: str = ""
+    title: str = ""
+    metadata: Metadata = {}
+
+
+class MessageAdded(Event, frozen=True, kw_only=True, tag="conversation.message.added"):
+    """A turn was added to a conversation."""
+
+    conversation_id: str
+    message: Message
+
+
+class ConversationCompleted(Event, frozen=True, kw_only=True, tag="conversation.completed"):
+    """A conversation ended."""
+
+    conversation_id: str
+    outcome: Outcome
+
+
+ConversationEvent = ConversationCreated | MessageAdded | ConversationCompleted
+AnyEvent = ConversationEvent
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: AnyEvent) -> bytes:
+    """The JSON bytes of an event, as they go on the wire."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """The event in `data`; `InvalidError` naming the field when it is none of ours."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"undecodable event: {error}") from error

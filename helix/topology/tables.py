@@ -1,0 +1,132 @@
+"""The catalogue as tables of text, for the command line and for docs/reference."""
+
+from collections.abc import Iterator
+
+from helix.topology import check
+from helix.topology.model import Record, Service, Topology
+
+
+class Grid(Record):
+    """A titled table of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def grids(topology: Topology) -> Iterator[Grid]:
+    """Every table a reader of the catalogue wants, in reading order."""
+    yield _servers(topology)
+    yield _services(topology)
+    yield _ports(topology)
+    yield _artifacts(topology)
+    yield _topics(topology)
+    yield _holdings(topology)
+    yield _tables(topology)
+
+
+def _servers(topology: Topology) -> Grid:
+    rows: list[tuple[str, ...]] = []
+    for server in topology.servers:
+        memory_gib, cores = check.booked(topology, server)
+        rows.append(
+            (
+                server.name,
+                server.role,
+                f"{memory_gib:g} of {server.memory_gib:g}",
+                f"{cores:g} of {server.cores}",
+                ", ".join(check.lost_with(topology, server.name)),
+            )
+        )
+    columns = ("server", "role", "GiB booked", "cores booked", "stops when it is lost")
+    return Grid(title="Servers", columns=columns, rows=tuple(rows))
+
+
+def _services(topology: Topology) -> Grid:
+    columns = ("service", "role", "servers", "production MiB", "laptop MiB", "needs", "image")
+    rows = tuple(
+        (
+            service.name,
+            service.role,
+            ", ".join(placement.server for placement in service.placements),
+            ", ".join(str(placement.size.memory_mib) for placement in service.placements),
+            str(service.laptop.memory_mib) if service.laptop else f"absent: {service.absent}",
+            ", ".join(service.needs) or "-",
+            service.image,
+        )
+        for service in topology.services
+    )
+    return Grid(title="Services", columns=columns, rows=rows)
+
+
+def _ports(topology: Topology) -> Grid:
+    columns = ("service", "port", "number", "reachable by", "probe")
+    rows = tuple(
+        (service.name, port.name, str(port.number), port.exposure, _probe(service, port.name))
+        for service in topology.services
+        for port in service.ports
+    )
+    return Grid(title="Ports", columns=columns, rows=rows)
+
+
+def _probe(service: Service, port: str) -> str:
+    if service.probe.port != port:
+        return "-"
+    return f"{service.probe.kind} {service.probe.path}".strip()
+
+
+def _artifacts(topology: Topology) -> Grid:
+    users = {
+        artifact.name: [row.name for row in topology.services if row.artifact == artifact.name]
+        for artifact in topology.artifacts
+    }
+    rows = tuple(
+        (
+            artifact.name,
+            type(artifact).__name__.lower(),
+            artifact.version,
+            ", ".join(users[artifact.name]) or "-",
+        )
+        for artifact in topology.artifacts
+    )
+    columns = ("artifact", "kind", "version", "run by")
+    return Grid(title="Local artifacts", columns=columns, rows=rows)
+
+
+def _topics(topology: Topology) -> Grid:
+    columns = ("topic", "partitions", "retention", "codec", "key after tenant", "writer", "readers")
+    rows = tuple(
+        (
+            topic.name,
+            str(topic.partitions),
+            f"{topic.retention_days} d" if topic.retention_days else "compacted",
+            topic.codec,
+            topic.key,
+            topic.writer,
+            ", ".join(topic.readers),
+        )
+        for topic in topology.topics
+    )
+    return Grid(title="Topics", columns=columns, rows=rows)
+
+
+def _holdings(topology: Topology) -> Grid:
+    rows = (
+        *(
+            ("bucket", row.name, row.purpose, f"{row.expire_days} d" if row.expire_days else "-")
+            for row in topology.buckets
+        ),
+        *(
+            ("collection", row.name, row.purpose, f"{row.dimensions} dimensions")
+            for row in topology.collections
+        ),
+        *(("queue", row.name, row.purpose, "quorum") for row in topology.queues),
+        *(("namespace", name, "tables of the lake", "-") for name in topology.namespaces),
+    )
+    columns = ("kind", "name", "purpose", "setting")
+    return Grid(title="Buckets, collections, queues, namespaces", columns=columns, rows=rows)
+
+
+def _tables(topology: Topology) -> Grid:
+    rows = tuple((row.name, row.store, row.owner, row.purpose) for row in topology.tables)
+    return Grid(title="Tables", columns=("table", "store", "owner", "purpose"), rows=rows)

@@ -1,0 +1,140 @@
+"""What a service's process is made of, as a value: two equal launches need no restart."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from helix.adapters.probes import Check
+from helix.topology.model import Placement, Record, Service, Size, Topology
+
+
+class Init(Record):
+    """A command run once, before the first start; `unless` is the path that says it was done."""
+
+    argv: tuple[str, ...]
+    unless: str
+    env: dict[str, str] = {}
+
+
+class Launch(Record):
+    """How one process is started and asked. Any text may hold `${secret:NAME}`.
+
+    Secret references are replaced at the very edge, when the files and the environment are
+    written for the process: no secret enters a golden file, an argument list or Pulumi's state.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    check: Check
+    cwd: str
+    env: dict[str, str] = {}
+    user: str = ""  # the account servers that refuse root run as
+    files: dict[str, str] = {}  # absolute path -> text, readable by the process's account alone
+    folders: tuple[str, ...] = ()  # made before the start, owned by the process's account
+    init: tuple[Init, ...] = ()
+    digest: str = ""  # of the code it runs: edited code restarts exactly this process
+    nofile: int = 0
+    stop_signal: str = "TERM"
+    stop_s_max: int = 10
+
+
+class Address(Record):
+    """Where a port answers."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Site(Protocol):
+    """What a service may ask about the place it is rendered for; every answer is pure."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+    @property
+    def stack(self) -> str: ...
+
+    def address(self, service: str, port: str) -> Address:
+        """Where that port of that service answers on this substrate."""
+        ...
+
+    def size(self, service: Service) -> Size:
+        """What the service may use here."""
+        ...
+
+    def placements(self, service: Service) -> Sequence[Placement]:
+        """The instances this substrate runs."""
+        ...
+
+    def data(self, service: Service) -> Path:
+        """The folder whose content outlives the process."""
+        ...
+
+    def conf(self, service: Service) -> Path:
+        """The folder for rendered configuration."""
+        ...
+
+    def artifact(self, name: str) -> Path:
+        """Where the artifact of that name is unpacked."""
+        ...
+
+    def account(self, wanted: str) -> str:
+        """`wanted` where accounts can be switched, else empty: the user's own."""
+        ...
+
+    @property
+    def java(self) -> str:
+        """The Java command."""
+        ...
+
+    @property
+    def python(self) -> str:
+        """The Python command of the project's environment."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """The project's checkout: where our own programs are imported from."""
+        ...
+
+    @property
+    def outputs(self) -> Path:
+        """The stack's output document: where every service answers."""
+        ...
+
+    def digest(self, *paths: str) -> str:
+        """One digest of those files and folders of the checkout: it changes when the code does."""
+        ...
+
+
+def secret(name: str) -> str:
+    """The reference that stands for a secret until it reaches its process."""
+    return f"${{secret:{name}}}"
+
+
+def lines(settings: Mapping[str, object], *, between: str = "=") -> str:
+    """One `key=value` a line: the format of Java properties and most `.conf` files."""
+    return "".join(f"{key}{between}{value}\n" for key, value in settings.items())
+
+
+def check(
+    site: Site, service: Service, *, user: str = "", password: str = "", database: str = ""
+) -> Check:
+    """The service's probe from the catalogue with its address and credentials filled in."""
+    probe = service.probe
+    address = site.address(service.name, probe.port)
+    return Check(
+        service=service.name,
+        kind=probe.kind,
+        host=address.host,
+        port=address.port,
+        path=probe.path or database,
+        send=probe.send,
+        expect=probe.expect,
+        user=user,
+        password=password,
+        start_s_max=probe.start_s_max,
+    )
