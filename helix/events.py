@@ -1,6 +1,6 @@
 """Every event on the wire: one tagged union, one codec."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -9,15 +9,19 @@ from helix.errors import InvalidError
 Outcome = Literal["successful", "abandoned", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
 Metadata = dict[str, Any]
+# Keys of stores: PostgreSQL takes no NUL, and no index entry above 2,704 bytes.
+Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^[^\x00]*$")]
+Micros = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]  # until the year 2100
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     """What every event carries. The edge stamps it; times are microseconds since 1970 UTC."""
 
     event_id: str
-    tenant: str
-    occurred_at: int  # the client's time where it gave one: data, never used to order or expire
-    ingested_at: int
+    tenant: Name
+    occurred_at: Micros  # the client's time where it gave one: data, never used to order or expire
+    ingested_at: Micros
     version: int = 1
     trace_id: str = ""
     attempt: int = 1
@@ -31,16 +35,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content: str
     name: str = ""  # who spoke, where several share a role
     model: str = ""
-    tokens: int = 0  # counted by us with the default vocabulary when the client gave none
-    created_at: int = 0
+    tokens: Tokens = 0  # counted by us with the default vocabulary when the client gave none
+    created_at: Micros = 0
     metadata: Metadata = {}
 
 
 class ConversationCreated(Event, frozen=True, kw_only=True, tag="conversation.created"):
     """A conversation began."""
 
-    conversation_id: str
-    user_id: str
+    conversation_id: Name
+    user_id: Name
     session_id: str = ""
     title: str = ""
     metadata: Metadata = {}
@@ -49,19 +53,31 @@ class ConversationCreated(Event, frozen=True, kw_only=True, tag="conversation.cr
 class MessageAdded(Event, frozen=True, kw_only=True, tag="conversation.message.added"):
     """A turn was added to a conversation."""
 
-    conversation_id: str
+    conversation_id: Name
     message: Message
 
 
 class ConversationCompleted(Event, frozen=True, kw_only=True, tag="conversation.completed"):
     """A conversation ended."""
 
-    conversation_id: str
+    conversation_id: Name
     outcome: Outcome
 
 
+class DeadLetter(Event, frozen=True, kw_only=True, tag="dead_letter"):
+    """A record no worker could use: where it was, why, and its bytes as they came."""
+
+    pipeline: str
+    reason: str
+    topic: str
+    epoch: str
+    partition: int
+    offset: int
+    value: bytes
+
+
 ConversationEvent = ConversationCreated | MessageAdded | ConversationCompleted
-AnyEvent = ConversationEvent
+AnyEvent = ConversationEvent | DeadLetter
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyEvent)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from helix.domain.conversations import Conversation
-from helix.domain.positions import Position, Range
+from helix.domain.positions import Position, Range, Stored
 from helix.events import AnyEvent
 
 Clock = Callable[[], int]  # microseconds since 1970 UTC
@@ -23,11 +23,12 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """An event with the position that orders it."""
+class Credential:
+    """Who calls, for which tenant, and what they may do."""
 
-    position: Position
-    event: AnyEvent
+    key_id: str
+    tenant: str
+    scopes: frozenset[str]
 
 
 @runtime_checkable
@@ -81,16 +82,7 @@ class ConversationEvents(Protocol):
 class Keys(Protocol):
     """API keys, known by their hashes."""
 
-    async def find(self, digest: str) -> "Credential | None": ...
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """Who calls, for which tenant, and what they may do."""
-
-    key_id: str
-    tenant: str
-    scopes: frozenset[str]
+    async def find(self, digest: str) -> Credential | None: ...
 
 
 @dataclass(frozen=True, slots=True)

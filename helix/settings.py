@@ -59,7 +59,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A concern's settings."""
 
 
-class Http(Group):
+class Http(Group, frozen=True):
     """Where this program answers."""
 
     host: str = "127.0.0.1"
@@ -67,7 +67,7 @@ class Http(Group):
     body_bytes_max: int = 4 * 1024 * 1024
 
 
-class Kafka(Group):
+class Kafka(Group, frozen=True):
     """The log."""
 
     bootstrap: str = f"127.0.0.1:{_port('kafka', 'broker')}"
@@ -75,7 +75,7 @@ class Kafka(Group):
     deliver_ms_max: int = 10_000
 
 
-class Postgres(Group):
+class Postgres(Group, frozen=True):
     """States and watermarks."""
 
     host: str = "127.0.0.1"
@@ -86,7 +86,7 @@ class Postgres(Group):
     connections_max: int = 8
 
 
-class Clickhouse(Group):
+class Clickhouse(Group, frozen=True):
     """Analytics and the warm copy."""
 
     host: str = "127.0.0.1"
@@ -96,7 +96,7 @@ class Clickhouse(Group):
     database: str = "helix"
 
 
-class Neo4j(Group):
+class Neo4j(Group, frozen=True):
     """The graph."""
 
     host: str = "127.0.0.1"
@@ -105,7 +105,7 @@ class Neo4j(Group):
     password: Secret = Secret("")
 
 
-class Qdrant(Group):
+class Qdrant(Group, frozen=True):
     """Vectors."""
 
     host: str = "127.0.0.1"
@@ -113,7 +113,7 @@ class Qdrant(Group):
     password: Secret = Secret("")
 
 
-class Minio(Group):
+class Minio(Group, frozen=True):
     """Objects."""
 
     host: str = "127.0.0.1"
@@ -122,7 +122,7 @@ class Minio(Group):
     password: Secret = Secret("")
 
 
-class Redis(Group):
+class Redis(Group, frozen=True):
     """Cache and limits."""
 
     host: str = "127.0.0.1"
@@ -130,7 +130,7 @@ class Redis(Group):
     password: Secret = Secret("")
 
 
-class Rabbitmq(Group):
+class Rabbitmq(Group, frozen=True):
     """The queue of jobs."""
 
     host: str = "127.0.0.1"
@@ -140,22 +140,23 @@ class Rabbitmq(Group):
     password: Secret = Secret("")
 
 
-class Iceberg(Group):
+class Iceberg(Group, frozen=True):
     """The lake's catalogue."""
 
     host: str = "127.0.0.1"
     port: int = _port("iceberg-rest", "http")
 
 
-class Stack(Group):
+class Stack(Group, frozen=True):
     """The stack this program belongs to."""
 
     name: str = "local"
+    disabled: str = ""  # services that do not run here, separated by commas
     outputs: str = ""  # path of the stack's output document: where every service answers
     api_key: Secret = Secret("")  # the bootstrap key: may do everything
 
 
-class Settings(Group):
+class Settings(Group, frozen=True):
     """All of them, by concern."""
 
     http: Http = Http()

@@ -1,4 +1,4 @@
-"""Ask a service whether it works, in the service's own protocol; used for readiness and for health."""
+"""Ask a service whether it works, in its own protocol: readiness and health alike."""
 
 import socket
 import urllib.error
@@ -9,16 +9,18 @@ import neo4j
 import neo4j.exceptions
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from helix.errors import UnavailableError
 from helix.topology.model import ProbeKind, Record
 
-ANSWER_BYTES_MAX = 65_536
+ANSWER_BYTES_MAX = 1 << 20  # exporters answer long pages
 ANSWER_S_MAX = 2.0
 
 
-class Check(Record):
-    """A probe with its address and credentials filled in; `password` may hold a secret reference."""
+class Check(Record, frozen=True):
+    """A probe with address and credentials; `password` may hold a secret reference."""
 
     service: str
     kind: ProbeKind
@@ -65,7 +67,7 @@ def _expected(check: Check, answer: str) -> str:
 def _http(check: Check, timeout_s: float) -> str:
     url = f"http://{check.host}:{check.port}{check.path}"
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 - scheme is ours
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
             body = answer.read(ANSWER_BYTES_MAX).decode(errors="replace")
     except urllib.error.HTTPError as error:
         raise _away(check, f"GET {check.path} answered {error.code}") from error
@@ -100,6 +102,7 @@ def _redis(check: Check, timeout_s: float) -> str:
         password=check.password or None,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),  # one question, one answer
     ) as client:
         answer = "PONG" if client.ping() else ""
     return f"PING answered {_expected(check, answer)}"

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from helix.events import AnyEvent
+
 
 class Position(msgspec.Struct, frozen=True, order=True):
     """A place in one partition of one incarnation of a topic; order holds within one partition."""
@@ -27,3 +29,10 @@ class Range(msgspec.Struct, frozen=True):
     def token(self) -> str:
         """The same for the same range for ever: ClickHouse's deduplication token."""
         return f"{self.topic}:{self.epoch}:{self.partition}:{self.first}-{self.end}"
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """An event with the position that orders it."""
+
+    position: Position
+    event: AnyEvent

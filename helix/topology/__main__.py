@@ -1,4 +1,4 @@
-"""Print the catalogue as tables or JSON, or check it: `python -m helix.topology [--json|--check]`."""
+"""Print the catalogue as tables or as JSON, or check it."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The types of the catalogue: what runs where, how big, on which port, and what flows through it."""
+"""The types of the catalogue: what runs where, how big, on which port, what flows through."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A row of the catalogue: immutable, compared by value, misspelt fields refused."""
 
 
-class Server(Record):
+class Server(Record, frozen=True):
     """A machine of the three-server plan."""
 
     name: str
@@ -20,7 +20,7 @@ class Server(Record):
     cores: int
 
 
-class Size(Record):
+class Size(Record, frozen=True):
     """What a service may use. The parts of a JVM or a cache must fit into `memory_mib`."""
 
     memory_mib: int
@@ -37,7 +37,7 @@ class Exposure(StrEnum):
     PRIVATE = "private"  # the servers' private network: TLS and authentication required there
 
 
-class Port(Record):
+class Port(Record, frozen=True):
     """A port a service listens on; a stack's offset is added to `number`."""
 
     name: str
@@ -56,7 +56,7 @@ class ProbeKind(StrEnum):
     BOLT = "bolt"
 
 
-class Probe(Record):
+class Probe(Record, frozen=True):
     """The question that proves a service works, and the part of its answer that says so."""
 
     kind: ProbeKind
@@ -67,14 +67,14 @@ class Probe(Record):
     start_s_max: int = 60
 
 
-class Metrics(Record):
+class Metrics(Record, frozen=True):
     """Where Prometheus finds a service's figures."""
 
     port: str
     path: str = "/metrics"
 
 
-class Volume(Record):
+class Volume(Record, frozen=True):
     """Data that outlives the process, kept by `destroy`."""
 
     name: str
@@ -82,7 +82,7 @@ class Volume(Record):
     size_gib: int
 
 
-class Placement(Record):
+class Placement(Record, frozen=True):
     """One instance: on which server, how big in production."""
 
     server: str
@@ -97,7 +97,7 @@ class Kind(StrEnum):
     APP = "app"  # one of our programs
 
 
-class Service(Record):
+class Service(Record, frozen=True):
     """One row of the topology; `artifact` is what the local substrate runs, `image` the others."""
 
     name: str
@@ -118,7 +118,7 @@ class Service(Record):
     metrics: Metrics | None = None
 
 
-class Reservation(Record):
+class Reservation(Record, frozen=True):
     """Memory and cores that jobs take on a server while they run: booked, so that they fit."""
 
     name: str
@@ -134,7 +134,7 @@ class Codec(StrEnum):
     ZSTD = "zstd"
 
 
-class Topic(Record):
+class Topic(Record, frozen=True):
     """A log: keyed by tenant and `key`; exactly one noun writes it, at least one reads it."""
 
     name: str
@@ -146,7 +146,7 @@ class Topic(Record):
     readers: tuple[str, ...]
 
 
-class Bucket(Record):
+class Bucket(Record, frozen=True):
     """An object bucket; objects expire after `expire_days`, 0 means never."""
 
     name: str
@@ -154,7 +154,7 @@ class Bucket(Record):
     expire_days: int = 0
 
 
-class Collection(Record):
+class Collection(Record, frozen=True):
     """A vector collection: dense vectors beside BM25 sparse vectors."""
 
     name: str
@@ -162,7 +162,7 @@ class Collection(Record):
     dimensions: int
 
 
-class Queue(Record):
+class Queue(Record, frozen=True):
     """A durable quorum queue of batch work."""
 
     name: str
@@ -176,7 +176,7 @@ class Store(StrEnum):
     CLICKHOUSE = "clickhouse"
 
 
-class Table(Record):
+class Table(Record, frozen=True):
     """A table: the noun that owns it is the only one that writes it."""
 
     name: str
@@ -185,7 +185,7 @@ class Table(Record):
     purpose: str
 
 
-class Maven(Record, tag="maven"):
+class Maven(Record, frozen=True, tag="maven"):
     """Jars resolved from coordinates, verified against `infra/artifacts/<name>.lock`."""
 
     name: str
@@ -195,7 +195,7 @@ class Maven(Record, tag="maven"):
     transitive: bool = True  # False: the named jars alone, for bundles that carry their own
 
 
-class Go(Record, tag="go"):
+class Go(Record, frozen=True, tag="go"):
     """A program built from a pinned module, verified by `infra/artifacts/<name>/go.sum`."""
 
     name: str
@@ -205,7 +205,7 @@ class Go(Record, tag="go"):
     linker_flags: str = ""
 
 
-class Wheels(Record, tag="wheels"):
+class Wheels(Record, frozen=True, tag="wheels"):
     """Python packages unpacked beside each other without their dependencies, pinned by hash."""
 
     name: str
@@ -213,7 +213,7 @@ class Wheels(Record, tag="wheels"):
     packages: tuple[str, ...]  # distribution==version
 
 
-class Debian(Record, tag="debian"):
+class Debian(Record, frozen=True, tag="debian"):
     """System packages of the distribution, pinned by major version."""
 
     name: str
@@ -221,7 +221,7 @@ class Debian(Record, tag="debian"):
     packages: tuple[str, ...]
 
 
-class Locked(Record, tag="locked"):
+class Locked(Record, frozen=True, tag="locked"):
     """A package of the project's own locked environment."""
 
     name: str
@@ -232,7 +232,7 @@ class Locked(Record, tag="locked"):
 Artifact = Maven | Go | Wheels | Debian | Locked
 
 
-class Topology(Record):
+class Topology(Record, frozen=True):
     """The whole catalogue as one value."""
 
     servers: tuple[Server, ...]

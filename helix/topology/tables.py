@@ -6,7 +6,7 @@ from helix.topology import check
 from helix.topology.model import Record, Service, Topology
 
 
-class Grid(Record):
+class Grid(Record, frozen=True):
     """A titled table of text."""
 
     title: str

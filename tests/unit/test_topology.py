@@ -35,6 +35,23 @@ def with_service(**changes: object) -> Topology:
     )
 
 
+def placed(server: str) -> Placement:
+    return Placement(server=server, size=Size(memory_mib=1, cores=0))
+
+
+def bare(name: str, *placements: Placement) -> Service:
+    """A service with nothing but a name and a place."""
+    return Service(
+        name=name,
+        kind=Kind.SERVER,
+        role="",
+        image="x:1",
+        probe=Probe(kind=ProbeKind.TEXT, port="p"),
+        ports=(Port(name="p", number=1, exposure=Exposure.LOOPBACK),),
+        placements=placements,
+    )
+
+
 def test_the_catalogue_is_sound() -> None:
     assert check.faults(CATALOG) == []
 
@@ -137,19 +154,11 @@ def test_a_service_for_an_unknown_server_is_named() -> None:
 
 
 def test_losing_a_server_stops_what_has_no_instance_elsewhere_and_what_needs_it() -> None:
-    tiny = Size(memory_mib=1, cores=0)
-    base = {
-        "kind": Kind.SERVER,
-        "role": "",
-        "image": "x:1",
-        "probe": Probe(kind=ProbeKind.TEXT, port="p"),
-        "ports": (Port(name="p", number=1, exposure=Exposure.LOOPBACK),),
-    }
-    here, there = Placement(server="a", size=tiny), Placement(server="b", size=tiny)
+    here, there = placed("a"), placed("b")
     services = (
-        Service(name="single", placements=(here,), **base),
-        Service(name="double", placements=(here, there), **base),
-        Service(name="user", placements=(there,), needs=("single",), **base),
+        bare("single", here),
+        bare("double", here, there),
+        msgspec.structs.replace(bare("user", there), needs=("single",)),
     )
     servers = (
         Server(name="a", role="", memory_gib=1, cores=1),

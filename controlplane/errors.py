@@ -1,0 +1,140 @@
+"""The one table from errors to HTTP answers, and the envelope they come in."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+
+from controlplane.instants import instant
+from helix.client.wire import Failure, Refused
+from helix.errors import (
+    ConflictError,
+    HelixError,
+    InvalidError,
+    MissingError,
+    TopologyError,
+    UnavailableError,
+)
+from helix.ports import Clock
+
+RETRY_AFTER_S = 1
+
+# By class, most special first; TimeoutError is what `deadline` raises.
+ANSWERS: Mapping[type[Exception], tuple[int, str]] = {
+    InvalidError: (400, "INVALID_REQUEST"),
+    MissingError: (404, "NOT_FOUND"),
+    ConflictError: (409, "CONFLICT"),
+    UnavailableError: (503, "SERVICE_UNAVAILABLE"),
+    TopologyError: (500, "INTERNAL_ERROR"),
+    TimeoutError: (504, "DEADLINE_EXCEEDED"),
+    RecursionError: (400, "INVALID_REQUEST"),  # only the JSON decoder recurses as deep as its input
+}
+CODES: Mapping[int, str] = {
+    400: "INVALID_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "BODY_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    429: "RATE_LIMIT_EXCEEDED",
+}
+WRITE_STATUSES = (400, 401, 403, 413, 415, 503, 504)
+READ_STATUSES = (400, 401, 403, 404, 503, 504)
+
+Refuse = Callable[[Request[Any, Any, State], Exception], Response[Refused]]
+
+TOO_DEEP = "the body nests too deeply: flatten it"
+INTERNAL = "the control plane failed: report the request id `{request_id}` to its operator"
+
+_FIELD = re.compile(r"field `(?P<name>[^`]*)`")
+_PATH = re.compile(r" - at `(?P<key>key in )?\$?(?P<path>[^`]*)`$")
+
+log = structlog.get_logger()
+
+
+def refusals(*statuses: int) -> dict[int, ResponseSpec]:
+    """How the API's document describes those refusals."""
+    return {
+        status: ResponseSpec(
+            Refused, description=HTTPStatus(status).phrase, generate_examples=False
+        )
+        for status in statuses
+    }
+
+
+def explained(error: str) -> tuple[str, str]:
+    """What a decoding error says, and the field it speaks of; empty for the whole body."""
+    at = _PATH.search(error)
+    path = at["path"].removeprefix(".") if at else ""
+    named = _FIELD.search(error)
+    field = ".".join(part for part in (path, named["name"] if named else "") if part)
+    return _PATH.sub("", error), field
+
+
+@asynccontextmanager
+async def deadline(waited_for: str, seconds: float) -> AsyncGenerator[None]:
+    """TimeoutError naming what was waited for, once the time is up."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        message = f"no answer within {seconds:g} s from {waited_for}: try again"
+        raise TimeoutError(message) from error
+
+
+def handlers(clock: Clock) -> dict[int | type[Exception], Refuse]:
+    """What the application does with every exception: nothing leaves without the envelope."""
+
+    def refuse(request: Request[Any, Any, State], error: Exception) -> Response[Refused]:
+        status, code, message, details = _answer(request, error)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request_failed", status=status, code=code, reason=str(error))
+        failure = Failure(code=code, message=message, details=details, timestamp=instant(clock()))
+        return Response(Refused(error=failure), status_code=status, headers=_headers(status, error))
+
+    return {HTTPException: refuse, Exception: refuse}
+
+
+def _answer(
+    request: Request[Any, Any, State], error: Exception
+) -> tuple[int, str, str, dict[str, Any]]:
+    if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _framework(error)
+    row = next((row for kind, row in ANSWERS.items() if isinstance(error, kind)), None)
+    if row is None or row[0] == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request_crashed", exc_info=error)
+        message = INTERNAL.format(request_id=request.scope["state"].get("request_id", ""))
+        return 500, "INTERNAL_ERROR", message, {}
+    status, code = row
+    details = dict(error.details) if isinstance(error, HelixError) else {}
+    message = TOO_DEEP if isinstance(error, RecursionError) else str(error)
+    return status, str(details.pop("code", code)), message, details
+
+
+def _framework(error: HTTPException) -> tuple[int, str, str, dict[str, Any]]:
+    code = CODES.get(error.status_code, HTTPStatus(error.status_code).name)
+    if not isinstance(error, ValidationException):
+        return error.status_code, code, error.detail, {}
+    first = next(iter(error.extra or []), None)
+    if not isinstance(first, dict):
+        return 400, code, error.detail, {}
+    named = f"`{first.get('key', '')}`: {first.get('message', '')}"
+    return 400, code, named, {"field": first.get("key", "")}
+
+
+def _headers(status: int, error: Exception) -> dict[str, str]:
+    given = (error.headers or {}) if isinstance(error, HTTPException) else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {**given, "WWW-Authenticate": "Bearer"}
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        return {"Retry-After": str(RETRY_AFTER_S), **given}
+    return dict(given)

@@ -1,0 +1,381 @@
+"""The log: events are published, read back by range, and topics are made as the catalogue says."""
+
+import asyncio
+import functools
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from helix.adapters import murmur2
+from helix.domain.positions import Position, Range, Stored
+from helix.errors import HelixError, InvalidError, MissingError, UnavailableError
+from helix.events import AnyEvent, decode, encode
+from helix.ports import Receipt
+from helix.settings import Kafka
+
+SERVICE = "kafka"
+POLL_S_MAX = 0.1
+ANSWER_S_MAX = 5.0  # for metadata, offsets and topic changes
+FLUSH_S_MAX = 5.0
+EPOCH_S_MAX = 1.0  # a topic made anew is seen at the latest after this
+SCAN_RECORDS_MAX = 1_000  # a batch handed from the reading thread to the loop
+SCAN_S_MAX = 10.0  # without any progress
+READERS_MAX = 4  # idle consumers kept warm for scans
+TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
+
+
+class Incarnation(msgspec.Struct, frozen=True):
+    """A topic as it is now: its id is the epoch of every position in it."""
+
+    epoch: str
+    partitions: int
+
+
+def client_config(settings: Kafka, **more: str | float | bool) -> dict[str, str | float | bool]:
+    """What every client of ours says to the broker."""
+    # A broker that is away is reported by the call that needed it, not by a log line.
+    return {"bootstrap.servers": settings.bootstrap, "log_level": 0, **more}
+
+
+def producer_config(settings: Kafka) -> dict[str, str | float | bool]:
+    """Acknowledged by all replicas, never doubled by own retries, placed as Java does."""
+    return client_config(
+        settings,
+        **{
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "linger.ms": settings.linger_ms,
+            "partitioner": "murmur2_random",
+            "delivery.timeout.ms": settings.deliver_ms_max,
+        },
+    )
+
+
+def away(error: KafkaError | KafkaException) -> HelixError:
+    """The error of ours that says what to do about Kafka's."""
+    reason = error.args[0] if isinstance(error, KafkaException) else error
+    if isinstance(reason, KafkaError) and reason.code() in TOO_LARGE:
+        return InvalidError("the event is larger than the log takes: send less at once")
+    if isinstance(reason, KafkaError) and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return UnavailableError(
+            SERVICE, "`kafka` lacks the topic: run `python -m runtime bootstrap`"
+        )
+    text = reason.str() if isinstance(reason, KafkaError) else str(reason)
+    return UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {text}")
+
+
+class Epochs:
+    """What topics are now, asked at most once a second."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._admin = AdminClient(client_config(settings), logger=None)
+        self._known: dict[str, tuple[float, Incarnation]] = {}
+
+    def current(self, topic: str) -> Incarnation:
+        """The topic's present incarnation; `UnavailableError` when the broker does not say."""
+        asked, known = self._known.get(topic, (-EPOCH_S_MAX, None))
+        if known is not None and time.monotonic() - asked < EPOCH_S_MAX:
+            return known
+        now = self._ask(topic)
+        self._known[topic] = (time.monotonic(), now)
+        return now
+
+    def _ask(self, topic: str) -> Incarnation:
+        try:
+            asked = self._admin.describe_topics(
+                TopicCollection([topic]), request_timeout=ANSWER_S_MAX
+            )
+            found = asked[topic].result(timeout=ANSWER_S_MAX)
+        except KafkaException as error:
+            raise away(error) from error
+        except TimeoutError as error:
+            raise UnavailableError(SERVICE) from error
+        return Incarnation(epoch=str(found.topic_id), partitions=len(found.partitions))
+
+
+@dataclass(slots=True, eq=False)
+class _Publication:
+    """The acknowledgements one `publish` waits for."""
+
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[list[Receipt]]
+    receipts: list[Receipt | None]
+    missing: int
+
+    def settle(self, index: int, outcome: Receipt | HelixError) -> None:
+        if isinstance(outcome, HelixError):
+            if not self.done.done():
+                self.done.set_exception(outcome)
+            return
+        self.receipts[index] = outcome
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result([receipt for receipt in self.receipts if receipt is not None])
+
+
+_Ack = tuple[_Publication, int, Receipt | HelixError]
+
+
+class Publisher:
+    """One producer a process; one thread collects the acknowledgements for all who wait."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._producer = Producer(producer_config(settings), logger=None)
+        self._acks: list[_Ack] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="kafka-acks", daemon=True)
+        self._thread.start()
+
+    async def publish(self, topic: str, key: str, events: Sequence[AnyEvent]) -> list[Receipt]:
+        """Receipts in order once every event is acknowledged; else `UnavailableError`."""
+        if not events:
+            return []
+        loop = asyncio.get_running_loop()
+        waiting = _Publication(loop, loop.create_future(), [None] * len(events), len(events))
+        name = key.encode()
+        for index, event in enumerate(events):
+            acked = functools.partial(self._acked, waiting, index, event.event_id)
+            self._produce(topic, name, encode(event), acked)
+        return await waiting.done
+
+    def _produce(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes,
+        acked: Callable[[KafkaError | None, Message], None],
+    ) -> None:
+        try:
+            self._producer.produce(topic, value=value, key=key, on_delivery=acked)
+        except BufferError as error:
+            raise UnavailableError(
+                SERVICE, f"`{SERVICE}` is behind: the queue is full, retry"
+            ) from error
+        except KafkaException as error:
+            raise away(error) from error
+
+    def _acked(
+        self,
+        waiting: _Publication,
+        index: int,
+        event_id: str,
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        outcome = away(error) if error is not None else _receipt(event_id, message)
+        self._acks.append((waiting, index, outcome))
+
+    def _poll(self) -> None:
+        while not self._stopped.is_set():
+            self._producer.poll(POLL_S_MAX)
+            self._hand_over()
+        self._producer.flush(FLUSH_S_MAX)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Wake each loop once for all its acknowledgements of this poll."""
+        acks, self._acks = self._acks, []
+        for loop in {waiting.loop for waiting, _, _ in acks}:
+            own = [ack for ack in acks if ack[0].loop is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, own)
+
+    def close(self) -> None:
+        """Deliver what is queued, or give up after the bound; then end the thread."""
+        self._stopped.set()
+        self._thread.join(FLUSH_S_MAX + POLL_S_MAX + 1)
+
+
+def _settle(acks: list[_Ack]) -> None:
+    for waiting, index, outcome in acks:
+        waiting.settle(index, outcome)
+
+
+def _receipt(event_id: str, message: Message) -> Receipt:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if topic is None or partition is None or offset is None:
+        raise AssertionError("an acknowledged record has a topic, a partition and an offset")
+    return Receipt(event_id=event_id, topic=topic, partition=partition, offset=offset)
+
+
+class Readers:
+    """Warm consumers that read ranges of the log, outside any group."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._config = client_config(
+            settings,
+            **{
+                "group.id": "helix-scan",  # required by the client, never joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 10,
+            },
+        )
+        self._idle: queue.SimpleQueue[Consumer] = queue.SimpleQueue()
+
+    def take(self) -> Consumer:
+        """A consumer of one's own until it is given back."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return Consumer(self._config, logger=None)
+
+    def give(self, consumer: Consumer) -> None:
+        """Back among the idle ones, or closed when there are enough."""
+        consumer.unassign()
+        if self._idle.qsize() < READERS_MAX:
+            self._idle.put(consumer)
+        else:
+            consumer.close()
+
+    def close(self) -> None:
+        """Close every idle consumer."""
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
+
+def read(consumer: Consumer, span: Range) -> Iterator[list[Message]]:
+    """The records of the range in batches, until the reader's place is at its end."""
+    consumer.assign([TopicPartition(span.topic, span.partition, span.first)])
+    place = span.first
+    heard = time.monotonic()
+    while place < span.end:
+        batch, place = _next(consumer, place)
+        if batch or place >= span.end:
+            heard = time.monotonic()
+            yield [message for message in batch if (message.offset() or 0) < span.end]
+        elif time.monotonic() - heard > SCAN_S_MAX:
+            raise UnavailableError(SERVICE, f"`{SERVICE}` gave nothing of {span.token}: retry")
+
+
+def _next(consumer: Consumer, place: int) -> tuple[list[Message], int]:
+    """Whatever is there, waiting only for the first; and the place after it."""
+    first = consumer.poll(POLL_S_MAX)
+    if first is None:
+        return [], place
+    batch: list[Message] = []
+    for message in (first, *consumer.consume(SCAN_RECORDS_MAX - 1, timeout=0)):
+        error = message.error()
+        offset = message.offset()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            raise away(error)
+        if error is not None:
+            place = max(place, offset or 0)  # the end of the partition, markers included
+        elif offset is not None:
+            batch.append(message)
+            place = offset + 1
+    return batch, place
+
+
+class Log:
+    """The log, as the edge needs it."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._publisher = Publisher(settings)
+        self._epochs = Epochs(settings)
+        self._readers = Readers(settings)
+
+    async def publish(self, topic: str, key: str, events: Sequence[AnyEvent]) -> list[Receipt]:
+        """Receipts in order once every event is acknowledged; else `UnavailableError`."""
+        return await self._publisher.publish(topic, key, events)
+
+    async def partition(self, topic: str, key: str) -> int:
+        """The partition that key goes to."""
+        now = await asyncio.to_thread(self._epochs.current, topic)
+        return murmur2.partition(key.encode(), now.partitions)
+
+    async def high_watermark(self, topic: str, partition: int) -> Position:
+        """The position after the last record of the partition, in its current epoch."""
+        return await asyncio.to_thread(self._high_watermark, topic, partition)
+
+    def _high_watermark(self, topic: str, partition: int) -> Position:
+        epoch = self._epochs.current(topic).epoch
+        consumer = self._readers.take()
+        try:
+            marks = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=ANSWER_S_MAX
+            )
+        except KafkaException as error:
+            raise away(error) from error
+        finally:
+            self._readers.give(consumer)
+        if not marks:
+            raise UnavailableError(SERVICE)
+        return Position(epoch, partition, marks[1])
+
+    async def scan(self, span: Range) -> AsyncIterator[Stored]:
+        """The records of that range of one partition, in order; undecodable ones are left out."""
+        now = await asyncio.to_thread(self._epochs.current, span.topic)
+        if now.epoch != span.epoch:
+            raise MissingError(f"`{span.topic}` was made anew: positions of {span.epoch} are gone")
+        if span.first >= span.end:
+            return
+        consumer = self._readers.take()
+        try:
+            batches = read(consumer, span)
+            while batch := await asyncio.to_thread(_decoded, batches, span.epoch):
+                for stored in batch:
+                    yield stored
+        finally:
+            self._readers.give(consumer)
+
+    async def ping(self) -> str:
+        """What the broker answered; `UnavailableError` when it did not."""
+        return await asyncio.to_thread(self._ping)
+
+    def _ping(self) -> str:
+        consumer = self._readers.take()
+        try:
+            metadata = consumer.list_topics(timeout=ANSWER_S_MAX)
+        except KafkaException as error:
+            raise away(error) from error
+        finally:
+            self._readers.give(consumer)
+        return f"metadata: {len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
+
+    def close(self) -> None:
+        """Deliver what is queued, then let go of the broker."""
+        self._publisher.close()
+        self._readers.close()
+
+
+def _decoded(batches: Iterator[list[Message]], epoch: str) -> list[Stored]:
+    """The next batch that has an event of ours; empty at the end."""
+    for batch in batches:
+        events = [stored for message in batch if (stored := stored_of(message, epoch)) is not None]
+        if events:
+            return events
+    return []
+
+
+def stored_of(message: Message, epoch: str) -> Stored | None:
+    """The record's event with its position; None where it is none of ours."""
+    try:
+        return decoded(message, epoch)
+    except InvalidError:
+        return None
+
+
+def decoded(message: Message, epoch: str) -> Stored:
+    """The record's event with its position; `InvalidError` where it is none of ours."""
+    value, partition, offset = message.value(), message.partition(), message.offset()
+    if not isinstance(value, bytes) or partition is None or offset is None:
+        raise InvalidError("a record without a value")
+    return Stored(position=Position(epoch, partition, offset), event=decode(value))

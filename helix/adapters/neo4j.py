@@ -1,0 +1,62 @@
+"""The graph in Neo4j: its schema."""
+
+import contextlib
+from collections.abc import Generator
+from typing import LiteralString, cast
+
+import neo4j
+from neo4j.exceptions import DriverError, Neo4jError
+
+from helix.adapters import statements
+from helix.errors import UnavailableError
+from helix.settings import Neo4j
+
+SERVICE = "neo4j"
+CONNECT_S_MAX = 5.0
+
+queries = statements.load(SERVICE)
+
+
+@contextlib.contextmanager
+def connected(settings: Neo4j) -> Generator[neo4j.Driver]:
+    """A driver; a server that is away or refuses becomes `UnavailableError`."""
+    try:
+        with neo4j.GraphDatabase.driver(
+            f"bolt://{settings.host}:{settings.port}",
+            auth=(settings.user, settings.password.reveal()),
+            connection_timeout=CONNECT_S_MAX,
+            max_transaction_retry_time=CONNECT_S_MAX,
+            notifications_min_severity="OFF",  # a fresh graph knows no property names yet
+        ) as driver:
+            yield driver
+    except (DriverError, Neo4jError) as error:
+        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+
+
+def migrate(settings: Neo4j) -> list[str]:
+    """The names of the migrations that ran now; every statement may be run again after a crash."""
+    ran: list[str] = []
+    with connected(settings) as driver:
+        _run(driver, queries.migrations_create)
+        rows = _run(driver, queries.migrations_applied)
+        applied = {int(row["version"]): str(row["digest"]) for row in rows}
+        wanted = statements.migrations(SERVICE)
+        for migration in statements.outstanding(wanted, applied, store=SERVICE):
+            for text in migration.statements:
+                _run(driver, text)
+            _run(
+                driver,
+                queries.migration_record,
+                version=migration.version,
+                name=migration.name,
+                digest=migration.digest,
+            )
+            ran.append(f"{migration.version:04}_{migration.name}")
+    return ran
+
+
+def _run(driver: neo4j.Driver, statement: str, **values: object) -> list[neo4j.Record]:
+    # Statements are files of ours, which the type checker cannot see to be literal.
+    text = cast("LiteralString", statement)
+    records, _, _ = driver.execute_query(text, parameters_=values)
+    return records

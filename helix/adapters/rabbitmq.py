@@ -1,0 +1,40 @@
+"""Queues of batch work in RabbitMQ, through its management interface."""
+
+import urllib.parse
+from collections.abc import Iterable
+
+import httpx
+
+from helix.errors import TopologyError, UnavailableError
+from helix.settings import Rabbitmq
+from helix.topology.model import Queue
+
+SERVICE = "rabbitmq"
+ANSWER_S_MAX = 10.0
+CREATED = 201
+BAD_REQUEST = 400
+VHOST = urllib.parse.quote("/", safe="")
+DECLARATION = {"durable": True, "auto_delete": False, "arguments": {"x-queue-type": "quorum"}}
+
+
+def ensure(settings: Rabbitmq, queues: Iterable[Queue]) -> list[str]:
+    """What was changed so that every queue is there, durable and replicated."""
+    made: list[str] = []
+    try:
+        with httpx.Client(
+            base_url=f"http://{settings.host}:{settings.management_port}",
+            auth=(settings.user, settings.password.reveal()),
+            timeout=ANSWER_S_MAX,
+        ) as client:
+            for queue in queues:
+                answer = client.put(f"/api/queues/{VHOST}/{queue.name}", json=DECLARATION)
+                if answer.status_code == BAD_REQUEST:
+                    raise TopologyError(
+                        f"queue `{queue.name}` exists with other properties: drain and delete it"
+                    )
+                answer.raise_for_status()
+                if answer.status_code == CREATED:
+                    made.append(f"created {queue.name}")
+    except httpx.HTTPError as error:
+        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+    return made

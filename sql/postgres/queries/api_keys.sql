@@ -1,0 +1,11 @@
+-- api_key_find --
+-- Who holds the key with that hash, unless it was revoked.
+SELECT key_id, tenant, scopes FROM api_keys WHERE digest = %(digest)s AND revoked_at IS NULL;
+
+-- api_key_put --
+-- Make a key known; changed scopes or hash replace the old ones.
+INSERT INTO api_keys (tenant, key_id, digest, scopes)
+VALUES (%(tenant)s, %(key_id)s, %(digest)s, %(scopes)s)
+ON CONFLICT (tenant, key_id) DO UPDATE
+SET digest = excluded.digest, scopes = excluded.scopes
+WHERE api_keys.digest <> excluded.digest OR api_keys.scopes <> excluded.scopes;

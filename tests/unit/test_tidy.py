@@ -1,0 +1,76 @@
+"""The tree's own shape."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EMPTY_WORDS = re.compile(r"(^|_)(utils?|helpers?|common|base|manager|misc|service_layer)(_|$)")
+STATUS_FILES = re.compile(
+    r"(^|[-_])(phase|status|summary|plan|todo|notes|progress)([-_].*)?\.(md|txt)$", re.IGNORECASE
+)
+PROGRAMS = ("helix", "infra", "controlplane", "runtime", "validation")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files of the tree, whether committed yet or not."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_file_names_say_something() -> None:
+    assert [path for path in tracked("*.py") if EMPTY_WORDS.search(path.stem)] == []
+
+
+def test_the_tree_holds_no_plans_and_no_status_files() -> None:
+    kept = ("changelog.d", "decisions")
+    found = [path for path in tracked() if STATUS_FILES.search(path.name)]
+
+    assert [path for path in found if path.parent.name not in kept] == []
+
+
+def test_packages_have_empty_init_files() -> None:
+    assert [path for path in tracked("*__init__.py") if path.read_text()] == []
+
+
+def test_ports_stand_in_the_catalogue_alone() -> None:
+    from helix.topology.catalog import CATALOG  # noqa: PLC0415 - only this test needs it
+
+    numbers = {port.number for service in CATALOG.services for port in service.ports}
+    literal = re.compile(
+        rf"(?<![\w.])({'|'.join(str(number) for number in sorted(numbers))})(?!\w)"
+    )
+    sources = [path for path in tracked(*(f"{program}/*.py" for program in PROGRAMS))]
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in sources
+        if path.name != "catalog.py"
+        for line in path.read_text().splitlines()
+        if literal.search(line)
+    ]
+
+    assert found == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_statements_live_in_sql_files(program: str) -> None:
+    statement = re.compile(
+        r"[\"'](SELECT (?!1\b|version\(\))|(INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|MERGE|MATCH) )"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in tracked(f"{program}/*.py")
+        if "engines" not in path.parts
+        for line in path.read_text().splitlines()
+        if statement.search(line)
+    ]
+
+    assert found == []
