@@ -1,0 +1,98 @@
+# `make` alone shows what there is to do.
+
+STACK ?= local
+PORT_OFFSET ?=
+PYTHON := .venv/bin/python
+READY := .venv/.helix-setup
+
+# A stack of your own: `make up STACK=mine PORT_OFFSET=1000`.
+stack = $(PYTHON) -m infra.stack $(1) --stack $(STACK)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Fetch and build everything a new machine needs (again: a second)
+	@python3 infra/toolchain/bootstrap.py
+
+# The Python packages alone: enough for whatever starts no server.
+$(READY): requirements.lock
+	@python3 infra/toolchain/bootstrap.py --python-only
+
+##@ A running platform
+
+.PHONY: up
+up: setup ## Bring the whole platform up, or repair it
+	@$(call stack,up) $(if $(PORT_OFFSET),--offset $(PORT_OFFSET))
+
+.PHONY: down
+down: $(READY) ## Stop everything, keep the data
+	@$(call stack,down)
+
+.PHONY: purge
+purge: $(READY) ## Stop everything and delete the data
+	@$(call stack,purge)
+
+.PHONY: env
+env: $(READY) ## Print the address and a key: eval "$(make -s env)"
+	@$(call stack,env)
+
+.PHONY: status
+status: $(READY) ## Compare the catalogue with what really runs
+	@$(PYTHON) -m validation.status --stack $(STACK)
+
+.PHONY: topology
+topology: $(READY) ## Print what runs where, how big, on which port
+	@$(PYTHON) -m helix.topology
+
+##@ Ask a store
+
+.PHONY: psql
+psql: $(READY) ## PostgreSQL's own shell
+	@$(PYTHON) -m validation.shell psql --stack $(STACK)
+
+.PHONY: ch
+ch: $(READY) ## Ask ClickHouse: make ch Q="SELECT 1"
+	@$(PYTHON) -m validation.shell ch --stack $(STACK) $(if $(Q),"$(Q)")
+
+.PHONY: cypher
+cypher: $(READY) ## Ask Neo4j: make cypher Q="RETURN 1"
+	@$(PYTHON) -m validation.shell cypher --stack $(STACK) $(if $(Q),"$(Q)")
+
+##@ Before a commit
+
+.PHONY: fix
+fix: $(READY) ## Format, and mend what can be mended
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+.PHONY: check
+check: $(READY) ## Formatting, lint, types, import directions, the catalogue, generated pages
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/pyright
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m helix.topology --check
+	@$(PYTHON) docs/generate.py --check
+
+.PHONY: unit
+unit: $(READY) ## Tests that open no socket
+	@.venv/bin/pytest tests/unit tests/property tests/contract
+
+.PHONY: integration
+integration: setup ## Tests against a stack of their own (minutes)
+	@.venv/bin/pytest -m integration tests/integration
+
+.PHONY: test
+test: check unit integration ## Everything that must pass
+
+.PHONY: docs
+docs: $(READY) ## Generate the reference pages
+	@$(PYTHON) docs/generate.py
