@@ -8,7 +8,7 @@ from helix.adapters.probes import Check
 from helix.topology.model import Placement, Record, Service, Size, Topology
 
 
-class Init(Record):
+class Init(Record, frozen=True):
     """A command run once, before the first start; `unless` is the path that says it was done."""
 
     argv: tuple[str, ...]
@@ -16,7 +16,7 @@ class Init(Record):
     env: dict[str, str] = {}
 
 
-class Launch(Record):
+class Launch(Record, frozen=True):
     """How one process is started and asked. Any text may hold `${secret:NAME}`.
 
     Secret references are replaced at the very edge, when the files and the environment are
@@ -38,7 +38,7 @@ class Launch(Record):
     stop_s_max: int = 10
 
 
-class Address(Record):
+class Address(Record, frozen=True):
     """Where a port answers."""
 
     host: str
@@ -100,12 +100,7 @@ class Site(Protocol):
         """The project's checkout: where our own programs are imported from."""
         ...
 
-    @property
-    def outputs(self) -> Path:
-        """The stack's output document: where every service answers."""
-        ...
-
-    def digest(self, *paths: str) -> str:
+    def digest(self, *paths: str, without: str = "") -> str:
         """One digest of those files and folders of the checkout: it changes when the code does."""
         ...
 

@@ -1,0 +1,80 @@
+"""The stack's output document: where everything answers, and what its secrets are called."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from helix.errors import TopologyError
+from helix.topology.model import Record
+from infra.launch import Address, Site
+from infra.provider.secrets import resolve
+from infra.services import settings
+
+
+class Instance(Record, frozen=True):
+    """One running instance of a service."""
+
+    ports: dict[str, Address]
+    server: str
+
+
+class Outputs(Record, frozen=True):
+    """One document for the control plane, validation and the load test alike; no secret is in it.
+
+    `settings` are the environment of a program of the stack, secrets as `${secret:NAME}`.
+    """
+
+    stack: str
+    services: dict[str, tuple[Instance, ...]]
+    topics: tuple[str, ...]
+    settings: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where the API answers; `TopologyError` when it is switched off."""
+        found = self.services.get("control-plane")
+        if not found:
+            raise TopologyError("`control-plane` is switched off: remove it from `disabled`")
+        return f"http://{found[0].ports['http']}"
+
+    def addresses(self) -> dict[str, str]:
+        """The first port of each service: the one its clients use."""
+        return {
+            name: str(next(iter(instances[0].ports.values())))
+            for name, instances in self.services.items()
+            if instances
+        }
+
+    def environment(self, lookup: Callable[[str], str]) -> dict[str, str]:
+        """The settings with their secrets in place, for a program started outside the stack."""
+        return {name: resolve(value, lookup) for name, value in self.settings.items()}
+
+
+def document(site: Site) -> Outputs:
+    """What a site will answer once it is up: pure, so that programs know it before they start."""
+    return Outputs(
+        stack=site.stack,
+        services={
+            service.name: tuple(
+                Instance(
+                    ports={
+                        port.name: site.address(service.name, port.name) for port in service.ports
+                    },
+                    server=placement.server,
+                )
+                for placement in site.placements(service)
+            )
+            for service in site.topology.services
+            if site.placements(service)
+        },
+        topics=tuple(topic.name for topic in site.topology.topics),
+        settings=settings.environment(site),
+    )
+
+
+def read(text: str) -> Outputs:
+    """The document from the stack's output; `TopologyError` when another version wrote it."""
+    try:
+        return msgspec.convert(msgspec.json.decode(text), Outputs, strict=False)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise TopologyError(f"unreadable stack output: {error}: run `make up` again") from error

@@ -1,0 +1,166 @@
+"""What Flink's two processes share: one configuration, and scripts that become the JVM."""
+
+from pathlib import Path
+
+import msgspec
+
+from helix.topology.model import Service
+from infra.launch import Launch, Site, check
+from infra.services import jvm, s3
+
+SLOTS = 4  # one a stream: windows and the archive of every topic share a TaskManager
+CHECKPOINT_S = 10
+
+# Java 17 keeps these closed; Flink and its serialisers need them.
+OPENED = (
+    "lang",
+    "net",
+    "io",
+    "nio",
+    "lang.reflect",
+    "text",
+    "time",
+    "util",
+    "util.concurrent",
+    "util.concurrent.atomic",
+    "util.concurrent.locks",
+)
+JAVA_OPTIONS = (
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in OPENED),
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",  # out of memory in its threads it would hang on, half alive
+)
+
+ARTIFACT = "flink-jars"  # carries the agent
+JMX_REPORTER = "org.apache.flink.metrics.jmx.JMXReporterFactory"
+JMX = """\
+rules:
+- pattern: 'org.apache.flink.(.+?)<(?:(?=.*job_name=([^,>]+)))?(?:(?=.*task_name=([^,>]+)))?(?:(?=.*subtask_index=([^,>]+)))?(?:(?=.*operator_name=([^,>]+)))?.*><>(Value|Count|Rate|Mean)'
+  name: flink_$1_$6
+  labels: {job_name: "$2", task_name: "$3", subtask_index: "$4", operator_name: "$5"}
+"""  # noqa: E501 - one pattern, one line
+
+LOG4J = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = Console
+appender.console.name = Console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d] %p %m (%c)%n
+logger.hadoop.name = org.apache.hadoop
+logger.hadoop.level = WARN
+"""
+
+
+def files(site: Site, service: Service, own: dict[str, object]) -> dict[str, str]:
+    """`config.yaml` of one process: what both share, then what is its own."""
+    conf = site.conf(service)
+    config = _shared(site) | figures(site, service) | own
+    text = msgspec.json.format(msgspec.json.encode(config)).decode()  # JSON is YAML
+    return {
+        str(conf / "config.yaml"): text + "\n",
+        str(conf / "log4j-console.properties"): LOG4J,
+        _rules(site, service): JMX,
+    }
+
+
+def process(site: Site, service: Service, *, script: str, files: dict[str, str]) -> Launch:
+    """The script of the distribution: it works out the memory and becomes the JVM."""
+    data = site.data(service)
+    return Launch(
+        name=service.name,
+        argv=(str(site.artifact("flink") / "bin" / script), "start-foreground"),
+        check=check(site, service),
+        cwd=str(data),
+        env=_env(site, service, data),
+        files=files,
+        folders=(str(data), str(data / "tmp")),
+    )
+
+
+def _env(site: Site, service: Service, data: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "JAVA_HOME": jvm.home(site),
+        "FLINK_CONF_DIR": str(site.conf(service)),
+        "FLINK_LOG_DIR": str(data),
+        "FLINK_PID_DIR": str(data),
+        "FLINK_IDENT_STRING": site.stack,
+        "AWS_REGION": s3.REGION,
+    }
+
+
+def _shared(site: Site) -> dict[str, object]:
+    rpc = site.address("flink-jobmanager", "rpc")
+    rest = site.address("flink-jobmanager", "rest")
+    return {
+        "jobmanager": {"rpc": {"address": rpc.host, "port": rpc.port}},
+        "rest": {"address": rest.host, "bind-address": rest.host, "port": rest.port},
+        "parallelism": {"default": 1},
+        "state": {"backend": {"type": "hashmap"}},
+        "execution": {"checkpointing": _checkpoints(site)},
+        "restart-strategy": {
+            "type": "exponential-delay",
+            "exponential-delay": {"initial-backoff": "1s", "max-backoff": "60s"},
+        },
+        "high-availability": _high_availability(site),
+        "s3": {
+            "endpoint": s3.endpoint(site),
+            "path-style-access": True,
+            "access-key": s3.USER,
+            "secret-key": s3.PASSWORD,
+            "endpoint.region": s3.REGION,
+        },
+        "classloader": {"check-leaked-classloader": False},
+    }
+
+
+def _checkpoints(site: Site) -> dict[str, object]:
+    return {
+        "interval": f"{CHECKPOINT_S}s",
+        "min-pause": "1s",
+        "dir": s3.bucket(site, "helixagent-checkpoints", "flink"),
+        "savepoint-dir": s3.bucket(site, "helixagent-flink", "savepoints"),
+    }
+
+
+def _high_availability(site: Site) -> dict[str, object]:
+    """Which job runs and from which checkpoint survives the JobManager, in ZooKeeper."""
+    return {
+        "type": "zookeeper",
+        "cluster-id": f"/{site.stack}",
+        "storageDir": s3.bucket(site, "helixagent-flink", "ha"),
+        "jobmanager": {"port": site.address("flink-jobmanager", "rpc").port},
+        "zookeeper": {
+            "quorum": str(site.address("zookeeper", "client")),
+            "path": {"root": "/flink"},
+            "client": {"session-timeout": 10_000, "connection-timeout": 5_000},
+        },
+    }
+
+
+def figures(site: Site, service: Service) -> dict[str, object]:
+    """Configuration that serves a process's figures on its own address.
+
+    Flink's own Prometheus reporter listens on every interface and has no setting for the host; its
+    figures go to JMX instead, and the agent that reads them there listens where it is told.
+    """
+    role = service.name.removeprefix("flink-")
+    agent = jvm.metrics_agent(
+        site, ARTIFACT, listen=site.address(service.name, "metrics"), rules=_rules(site, service)
+    )
+    return {
+        "env": {"java": {"opts": {"all": " ".join(JAVA_OPTIONS), role: agent}}},
+        "metrics": {
+            "reporters": "jmx",
+            "reporter": {"jmx": {"factory": {"class": JMX_REPORTER}}},
+        },
+    }
+
+
+def _rules(site: Site, service: Service) -> str:
+    return str(site.conf(service) / "jmx.yml")

@@ -1,0 +1,28 @@
+"""Figures of the machine: load, memory, disks."""
+
+from infra.launch import Launch, Site, check
+
+NAME = "node-exporter"
+
+
+def files(site: Site) -> dict[str, str]:
+    """None: it is configured by its arguments."""
+    del site
+    return {}
+
+
+def process(site: Site) -> Launch:
+    """One process."""
+    service = site.topology.service(NAME)
+    data = str(site.data(service))
+    return Launch(
+        name=NAME,
+        argv=(
+            str(site.artifact(NAME) / "bin" / "prometheus-node-exporter"),
+            f"--web.listen-address={site.address(NAME, 'metrics')}",
+        ),
+        check=check(site, service),
+        cwd=data,
+        env={"GOMEMLIMIT": f"{site.size(service).memory_mib}MiB"},
+        folders=(data,),
+    )

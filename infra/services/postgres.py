@@ -1,0 +1,84 @@
+"""PostgreSQL: a superuser nobody can log in as, and one role that owns the two databases."""
+
+from infra.launch import Init, Launch, Site, check, lines, secret
+
+NAME = "postgres"
+USER = "helix"
+PASSWORD = secret("postgres")
+DATABASE = "helix"
+DATABASE_LAKE = "lake"  # the Iceberg catalogue's tables
+ACCOUNT = "postgres"  # PostgreSQL refuses to run as root
+CONNECTIONS_MAX = 64
+
+# One statement a line: the single-user mode ends a statement at the newline.
+ROLES = f"""\
+CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_monitor;
+CREATE DATABASE {DATABASE} OWNER {USER};
+CREATE DATABASE {DATABASE_LAKE} OWNER {USER};
+"""
+
+# Made beside its final place and renamed: an interrupted run leaves nothing that looks finished.
+INITIALISE = """\
+set -eu
+data=$1 new=$1.new bin=$2 roles=$3
+rm -rf "$new"
+"$bin/initdb" -D "$new" -U postgres -E UTF8 --locale=C.UTF-8 \
+    --auth-local=reject --auth-host=scram-sha-256
+"$bin/postgres" --single -D "$new" -c exit_on_error=true template1 < "$roles"
+rmdir "$data" 2>/dev/null || test ! -e "$data"
+mv "$new" "$data"
+"""
+
+
+def files(site: Site) -> dict[str, str]:
+    """`postgresql.conf` and the statements that make roles and databases."""
+    service = site.topology.service(NAME)
+    conf, size, address = site.conf(service), site.size(service), site.address(NAME, "sql")
+    cluster = site.data(service) / "cluster"
+    settings = {
+        "data_directory": f"'{cluster}'",
+        "hba_file": f"'{cluster / 'pg_hba.conf'}'",
+        "ident_file": f"'{cluster / 'pg_ident.conf'}'",
+        "listen_addresses": f"'{address.host}'",
+        "port": address.port,
+        "unix_socket_directories": "''",
+        "max_connections": CONNECTIONS_MAX,
+        "shared_buffers": f"{size.cache_mib}MB",
+        "effective_cache_size": f"{size.memory_mib}MB",
+        "max_wal_size": f"{max(256, size.memory_mib // 2)}MB",
+        "log_line_prefix": "'%m %d %u '",
+        "timezone": "'UTC'",
+    }
+    return {
+        str(conf / "postgresql.conf"): lines(settings, between=" = "),
+        str(conf / "roles.sql"): ROLES,
+    }
+
+
+def process(site: Site) -> Launch:
+    """The server, after its cluster was made."""
+    service = site.topology.service(NAME)
+    conf, data = site.conf(service), site.data(service)
+    # Debian keeps the servers of each major version apart.
+    major = site.topology.artifact(NAME).version
+    programs = str(site.artifact(NAME) / "lib" / "postgresql" / major / "bin")
+    cluster = str(data / "cluster")
+    return Launch(
+        name=NAME,
+        argv=(f"{programs}/postgres", f"--config-file={conf / 'postgresql.conf'}"),
+        check=check(site, service, user=USER, password=PASSWORD, database=DATABASE),
+        cwd=str(data),
+        env={"LANG": "C.UTF-8"},
+        user=site.account(ACCOUNT),
+        files=files(site),
+        folders=(str(data),),
+        init=(
+            Init(
+                argv=("sh", "-c", INITIALISE, "sh", cluster, programs, str(conf / "roles.sql")),
+                unless=f"{cluster}/PG_VERSION",
+                env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+            ),
+        ),
+        stop_signal="INT",  # the fast shutdown: TERM would wait for every client to leave
+        stop_s_max=30,
+    )
