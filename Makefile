@@ -44,9 +44,17 @@ purge: $(READY) ## Stop everything and delete the data
 env: $(READY) ## Print the address and a key: eval "$(make -s env)"
 	@$(call stack,env)
 
+.PHONY: preview
+preview: setup ## Show what `make up` would change
+	@$(call stack,pulumi) -- preview --diff
+
+.PHONY: refresh
+refresh: setup ## Let Pulumi look at what really runs
+	@$(call stack,pulumi) -- refresh --yes
+
 .PHONY: status
 status: $(READY) ## Compare the catalogue with what really runs
-	@$(PYTHON) -m validation.status --stack $(STACK)
+	@$(call stack,exec) -- $(PYTHON) -m validation.status
 
 .PHONY: topology
 topology: $(READY) ## Print what runs where, how big, on which port
@@ -55,16 +63,16 @@ topology: $(READY) ## Print what runs where, how big, on which port
 ##@ Ask a store
 
 .PHONY: psql
-psql: $(READY) ## PostgreSQL's own shell
-	@$(PYTHON) -m validation.shell psql --stack $(STACK)
+psql: $(READY) ## PostgreSQL's own shell, or one question: make psql Q="SELECT 1"
+	@$(call stack,psql) $(if $(Q),-- "$(Q)")
 
 .PHONY: ch
 ch: $(READY) ## Ask ClickHouse: make ch Q="SELECT 1"
-	@$(PYTHON) -m validation.shell ch --stack $(STACK) $(if $(Q),"$(Q)")
+	@$(call stack,ch) $(if $(Q),-- "$(Q)")
 
 .PHONY: cypher
 cypher: $(READY) ## Ask Neo4j: make cypher Q="RETURN 1"
-	@$(PYTHON) -m validation.shell cypher --stack $(STACK) $(if $(Q),"$(Q)")
+	@$(call stack,cypher) $(if $(Q),-- "$(Q)")
 
 ##@ Before a commit
 

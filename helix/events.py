@@ -6,6 +6,7 @@ import msgspec
 
 from helix.errors import InvalidError
 
+EVENT_BYTES_MAX = 8 * 1024 * 1024  # a body of 4 MiB, escaped as JSON: log, topics and clients agree
 Outcome = Literal["successful", "abandoned", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
 Metadata = dict[str, Any]

@@ -24,6 +24,7 @@ class Step(msgspec.Struct, frozen=True):
     """One store's part: what it changes, told line by line; nothing the second time."""
 
     name: str
+    service: str
     apply: Callable[[Settings], list[str]]
 
 
@@ -35,7 +36,11 @@ def run(
     wait_s_max: float = WAIT_S_MAX,
 ) -> None:
     """Apply every step in order, telling each one's outcome; each store is waited for."""
+    disabled = settings.stack.disabled.split(",")
     for step in STEPS if steps is None else steps:
+        if step.service in disabled:
+            told(f"{step.name}: `{step.service}` is switched off")
+            continue
         changes = _patiently(step, settings, told, wait_s_max)
         told(f"{step.name}: {', '.join(changes) or 'nothing to change'}")
 
@@ -115,13 +120,13 @@ def _namespaces(settings: Settings) -> list[str]:
 
 
 STEPS = (
-    Step("topics", _topics),
-    Step("postgres", _postgres),
-    Step("api-key", _api_key),
-    Step("clickhouse", _clickhouse),
-    Step("neo4j", _neo4j),
-    Step("buckets", _buckets),
-    Step("collections", _collections),
-    Step("queues", _queues),
-    Step("namespaces", _namespaces),
+    Step("topics", "kafka", _topics),
+    Step("postgres", "postgres", _postgres),
+    Step("api-key", "postgres", _api_key),
+    Step("clickhouse", "clickhouse", _clickhouse),
+    Step("neo4j", "neo4j", _neo4j),
+    Step("buckets", "minio", _buckets),
+    Step("collections", "qdrant", _collections),
+    Step("queues", "rabbitmq", _queues),
+    Step("namespaces", "iceberg-rest", _namespaces),
 )

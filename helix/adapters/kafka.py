@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from helix.adapters import murmur2
 from helix.domain.positions import Position, Range, Stored
 from helix.errors import HelixError, InvalidError, MissingError, UnavailableError
-from helix.events import AnyEvent, decode, encode
+from helix.events import EVENT_BYTES_MAX, AnyEvent, decode, encode
 from helix.ports import Receipt
 from helix.settings import Kafka
 
@@ -60,6 +60,7 @@ def producer_config(settings: Kafka) -> dict[str, str | float | bool]:
             "enable.idempotence": True,
             "compression.type": "lz4",
             "linger.ms": settings.linger_ms,
+            "message.max.bytes": EVENT_BYTES_MAX,
             "partitioner": "murmur2_random",
             "delivery.timeout.ms": settings.deliver_ms_max,
         },

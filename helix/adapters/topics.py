@@ -10,11 +10,13 @@ from confluent_kafka.cimpl import NewTopic
 
 from helix.adapters.kafka import ANSWER_S_MAX, away, client_config
 from helix.errors import TopologyError
+from helix.events import EVENT_BYTES_MAX
 from helix.settings import Kafka
+from helix.topology.catalog import CATALOG
+from helix.topology.check import replication
 from helix.topology.model import Topic
 
 SEGMENT_MS = 86_400_000
-REPLICAS_AIM = 3
 
 
 class TopicsAdmin:
@@ -46,7 +48,7 @@ class TopicsAdmin:
                 NewTopic(
                     topic.name,
                     topic.partitions,
-                    replication_factor=min(REPLICAS_AIM, brokers),
+                    replication_factor=replication(CATALOG, brokers)[0],
                     config=topic_config(topic, brokers),
                 )
                 for topic in topics
@@ -90,7 +92,8 @@ def topic_config(topic: Topic, brokers: int) -> dict[str, str]:
     return kept | {
         "compression.type": topic.codec.value,
         "segment.ms": str(SEGMENT_MS),
-        "min.insync.replicas": str(max(1, min(REPLICAS_AIM, brokers) - 1)),
+        "max.message.bytes": str(EVENT_BYTES_MAX),
+        "min.insync.replicas": str(replication(CATALOG, brokers)[1]),
         "unclean.leader.election.enable": "false",
     }
 

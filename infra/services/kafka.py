@@ -3,6 +3,7 @@
 import base64
 import hashlib
 
+from helix.events import EVENT_BYTES_MAX
 from helix.topology.check import replication
 from helix.topology.model import Topology
 from infra.launch import Init, Launch, Site, check, lines
@@ -82,6 +83,9 @@ def files(site: Site) -> dict[str, str]:
         "log.dirs": site.data(service),
         **_durability(site.topology, len(site.placements(service))),
         "auto.create.topics.enable": "false",  # topics come from the catalogue alone
+        "message.max.bytes": EVENT_BYTES_MAX,
+        "replica.fetch.max.bytes": EVENT_BYTES_MAX,
+        "log.retention.check.interval.ms": 300_000,
         "group.initial.rebalance.delay.ms": 0,
         "num.network.threads": 3,
         "num.io.threads": 4,

@@ -59,7 +59,7 @@ def test_an_unknown_statement_is_named() -> None:
 
 def test_each_step_tells_what_it_changed() -> None:
     told: list[str] = []
-    steps = (bootstrap.Step("one", lambda _: ["made a"]), bootstrap.Step("two", lambda _: []))
+    steps = (bootstrap.Step("one", "kafka", lambda _: ["made a"]), bootstrap.Step("two", "postgres", lambda _: []))
 
     bootstrap.run(Settings(), told=told.append, steps=steps)
 
@@ -71,7 +71,7 @@ def test_a_store_that_stays_away_ends_bootstrap_with_its_name() -> None:
         raise UnavailableError("kafka")
 
     told: list[str] = []
-    steps = (bootstrap.Step("topics", away),)
+    steps = (bootstrap.Step("topics", "kafka", away),)
     with pytest.raises(UnavailableError, match="topics: gave up") as error:
         bootstrap.run(Settings(), told=told.append, steps=steps, wait_s_max=0)
 

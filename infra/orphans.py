@@ -1,0 +1,55 @@
+"""Nothing outlives the command that started it."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+END_S_MAX = 60.0  # Pulumi finishes the resources it is at when it is told to stop
+POLL_S = 0.1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Lock(msgspec.Struct):
+    """What Pulumi's file backend writes into a lock."""
+
+    pid: int
+
+
+def die_with_parent() -> None:
+    """From now on the kernel sends SIGTERM to this process when its parent dies."""
+    if _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def holder(lock: Path) -> int:
+    """The living Pulumi that holds the lock; 0 when there is none."""
+    try:
+        pid = msgspec.json.decode(lock.read_bytes(), type=Lock).pid
+    except (OSError, msgspec.DecodeError):
+        return 0
+    return pid if _is_pulumi(pid) else 0
+
+
+def _is_pulumi(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return Path(words[0].decode()).name == "pulumi"
+
+
+def end(pid: int) -> None:
+    """The process is gone: asked first, made to after `END_S_MAX`."""
+    deadline = time.monotonic() + END_S_MAX
+    os.kill(pid, signal.SIGTERM)
+    while _is_pulumi(pid):
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(POLL_S)

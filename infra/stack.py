@@ -1,0 +1,250 @@
+"""One stack from nothing to answering, and back: what the Makefile's targets run."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from helix.errors import HelixError, UnavailableError
+from helix.settings import from_env
+from infra import shell
+from infra.orphans import die_with_parent, end, holder
+from infra.outputs import Outputs, read
+from infra.provider.secrets import vault
+from infra.toolchain.pulumi import Pulumi, command, state_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = "helix"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack by name: its folder and the Pulumi that moves it."""
+
+    name: str
+    pulumi: Pulumi
+    state: Path
+
+    @property
+    def home(self) -> Path:
+        """Data, logs and the master secret: outside the clone."""
+        return self.state / self.name
+
+    @property
+    def locks(self) -> Path:
+        """Where Pulumi's file backend notes who is at work on this stack."""
+        return self.state / "pulumi" / ".pulumi" / "locks" / "organization" / PROJECT / self.name
+
+    def run(self, *arguments: str) -> None:
+        """Pulumi on this stack, its output passed through; `UnavailableError` when it fails."""
+        argv = [self.pulumi.argv0, *arguments, "--stack", self.name]
+        if code := _wait(argv, self.pulumi.env):
+            raise UnavailableError(
+                "pulumi", f"`pulumi {arguments[0]}` ended with {code}: its last lines say why"
+            )
+
+    def ask(self, *arguments: str) -> str:
+        """What Pulumi answers, without showing it."""
+        argv = [self.pulumi.argv0, *arguments]
+        done = subprocess.run(
+            argv, cwd=ROOT, env=dict(self.pulumi.env), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise UnavailableError("pulumi", done.stderr.strip() or done.stdout.strip())
+        return done.stdout
+
+    def exists(self) -> bool:
+        """Whether Pulumi knows the stack."""
+        rows = json.loads(self.ask("stack", "ls", "--json"))
+        return any(row["name"] == self.name for row in rows)
+
+
+def _wait(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """The exit code of a command that ends when we do, and is told first when we are told."""
+    child = subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=dict(env),
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has no threads
+    )
+    earlier = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        return child.wait()  # the terminal told Pulumi as well: it stops cleanly
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def unlock(stack: Stack) -> None:
+    """Clear the lock of a Pulumi that is gone; end one that works on though its caller is gone."""
+    for lock in stack.locks.glob("*.json"):
+        pid = holder(lock)
+        if pid:
+            _say(f"ending an abandoned `pulumi` (pid {pid}) on stack `{stack.name}`")
+            end(pid)
+        _say(f"clearing a stale lock of stack `{stack.name}`")
+        stack.ask("cancel", "--yes", "--stack", stack.name)
+
+
+def select(stack: Stack, settings: Mapping[str, str]) -> None:
+    """The stack exists and carries the settings given."""
+    stack.ask("stack", "select", "--create", stack.name)
+    for key, value in settings.items():
+        stack.ask("config", "set", f"{PROJECT}:{key}", value, "--stack", stack.name)
+
+
+def up(stack: Stack, settings: Mapping[str, str]) -> None:
+    """Everything healthy: what is there is kept, what is stopped or half made is repaired."""
+    known = stack.exists()
+    if known:
+        unlock(stack)
+    select(stack, settings)
+    if known:
+        stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", *QUIET)
+    stack.run("up", "--yes", "--skip-preview", *QUIET)
+
+
+def down(stack: Stack) -> None:
+    """No process and no port is left; data and the master secret stay."""
+    if not stack.exists():
+        _say(f"stack `{stack.name}` is not up")
+        return
+    unlock(stack)
+    stack.run("destroy", "--yes", "--skip-preview", *QUIET)
+
+
+def purge(stack: Stack) -> None:
+    """After `down`: data, logs, secret and Pulumi's record of the stack are gone too."""
+    down(stack)
+    if stack.exists():
+        stack.ask("stack", "rm", "--yes", stack.name)
+    shutil.rmtree(stack.home, ignore_errors=True)
+    if not json.loads(stack.ask("stack", "ls", "--json")):
+        shutil.rmtree(stack.state, ignore_errors=True)
+    _say(f"stack `{stack.name}` is gone; downloads stay in the cache for the next one")
+
+
+def outputs(stack: Stack) -> Outputs:
+    """Where everything answers; `UnavailableError` when the stack is not up."""
+    if not stack.exists():
+        raise UnavailableError("stack", f"stack `{stack.name}` is not up: run `make up`")
+    return read(stack.ask("stack", "output", "document", "--json", "--stack", stack.name))
+
+
+def environment(stack: Stack) -> dict[str, str]:
+    """What curl, Locust and scripts need: the address and a key that may do everything."""
+    return {"HELIX_URL": outputs(stack).url, "HELIX_API_KEY": vault(stack.home)("api-key")}
+
+
+def demo(stack: Stack) -> None:
+    """A real meeting goes in and comes back."""
+    argv = [sys.executable, "-m", "validation.demo"]
+    if _wait(argv, {**stack.pulumi.env, **environment(stack)}):
+        raise UnavailableError("demo", "the demo failed: `make status` says what is unhealthy")
+
+
+def farewell(stack: Stack) -> None:
+    """Addresses, how to get the key, and the next commands to try."""
+    found = outputs(stack)
+    flag = "" if stack.name == "local" else f" STACK={stack.name}"
+    _say("")
+    for name, address in sorted(found.addresses().items()):
+        _say(f"  {name:18} {address}")
+    _say(f"""
+The API answers at {found.url} (documentation: {found.url}/schema).
+
+  eval "$(make -s env{flag})"          # HELIX_URL and HELIX_API_KEY, a key that may do everything
+  curl -H "Authorization: Bearer $HELIX_API_KEY" $HELIX_URL/v1/bigdata/health
+  make status{flag}                    # the catalogue against reality
+  make down{flag}                      # stop everything, keep the data
+""")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+QUIET = ("--suppress-outputs", "--non-interactive", "--color", "never")
+
+
+def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Exit 1 with one sentence when the command cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
+    parser.add_argument("command", choices=[*ACTIONS, *WRAPPERS])
+    parser.add_argument("--stack", default="local")
+    parser.add_argument("--offset", type=int, help="added to every port of the catalogue")
+    parser.add_argument("words", nargs="*", help="after `--`: what to pass on")
+    arguments = parser.parse_args(argv)
+    die_with_parent()
+    stack = Stack(arguments.stack, command(env), state_folder(env))
+    settings = {} if arguments.offset is None else {"port_offset": str(arguments.offset)}
+    try:
+        if arguments.command in WRAPPERS:
+            return WRAPPERS[arguments.command](stack, arguments.words)
+        ACTIONS[arguments.command](stack, settings)
+    except HelixError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    return 0
+
+
+def _up(stack: Stack, settings: Mapping[str, str]) -> None:
+    up(stack, settings)
+    demo(stack)
+    farewell(stack)
+
+
+def _down(stack: Stack, _: Mapping[str, str]) -> None:
+    down(stack)
+
+
+def _purge(stack: Stack, _: Mapping[str, str]) -> None:
+    purge(stack)
+
+
+def _env(stack: Stack, _: Mapping[str, str]) -> None:
+    for name, value in environment(stack).items():
+        _say(f"export {name}={value}")
+
+
+def _pulumi(stack: Stack, words: Sequence[str]) -> int:
+    stack.run(*words)
+    return 0
+
+
+def _exec(stack: Stack, words: Sequence[str]) -> int:
+    """A command of the user's with the stack's address and key in its environment."""
+    return _wait(words, {**stack.pulumi.env, **environment(stack)})
+
+
+def _shell(name: str) -> Callable[[Stack, Sequence[str]], int]:
+    def ask(stack: Stack, words: Sequence[str]) -> int:
+        settings = from_env(outputs(stack).environment(vault(stack.home)))
+        shell.SHELLS[name](settings, stack.pulumi.env, words)
+        return 0
+
+    return ask
+
+
+WRAPPERS: dict[str, Callable[[Stack, Sequence[str]], int]] = {
+    "pulumi": _pulumi,
+    "exec": _exec,
+    **{name: _shell(name) for name in shell.SHELLS},
+}
+ACTIONS: dict[str, Callable[[Stack, Mapping[str, str]], None]] = {
+    "up": _up,
+    "down": _down,
+    "purge": _purge,
+    "env": _env,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))  # noqa: TID251 - the composition root

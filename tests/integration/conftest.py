@@ -1,0 +1,149 @@
+"""Integration tests bring a stack of their own up, through the same `pulumi up` a user runs.
+
+The stack runs from a copy of the checkout, so that a test may edit code as a developer would.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from helix.settings import Settings, from_env
+from infra.outputs import Outputs
+from infra.provider.secrets import vault
+from infra.provider.supervision import State, states
+from infra.stack import Stack, outputs
+from infra.toolchain.pulumi import command, state_folder
+
+OFFSET = 20_000
+NAME = "test"
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND_S_MAX = 590
+POLL_S = 0.2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder talks to real servers."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.enable_socket)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that was brought up, and the checkout it runs from."""
+
+    stack: Stack
+    root: Path
+    offset: int
+
+    @property
+    def outputs(self) -> Outputs:
+        return outputs(self.stack)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self.outputs.environment(vault(self.stack.home))
+
+    @property
+    def settings(self) -> Settings:
+        return from_env(self.env)
+
+    @property
+    def url(self) -> str:
+        return self.outputs.url
+
+    @property
+    def api_key(self) -> str:
+        return vault(self.stack.home)("api-key")
+
+    def states(self) -> dict[str, State]:
+        """Every process of the stack as its supervisor sees it."""
+        return {state.name: state for state in states(self.stack.home)}
+
+    def pids(self) -> dict[str, int]:
+        return {name: state.pid for name, state in self.states().items()}
+
+    def kill(self, service: str) -> None:
+        """End the service as a crash would."""
+        os.kill(self.pids()[service], signal.SIGKILL)
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """One of our commands in the stack's checkout, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *argv],
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *argv: str) -> str:
+        """The output of one of our commands; its whole output when it fails."""
+        command = self.start(*argv)
+        output, _ = command.communicate(timeout=COMMAND_S_MAX)
+        assert command.returncode == 0, output
+        return output
+
+    def up(self) -> str:
+        return self.run("infra.stack", "up", *self.chosen, "--offset", str(self.offset))
+
+    def down(self) -> str:
+        return self.run("infra.stack", "down", *self.chosen)
+
+    def purge(self) -> str:
+        return self.run("infra.stack", "purge", *self.chosen)
+
+    @property
+    def chosen(self) -> tuple[str, str]:
+        return "--stack", self.stack.name
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
+    """Return as soon as the condition holds; fail naming it when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(POLL_S)
+
+
+def copy_of(root: Path, target: Path) -> Path:
+    """The checkout's files, those not committed yet too, without what git ignores."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in listed.stdout.splitlines():
+        if (root / line).is_file():
+            (target / line).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / line, target / line)
+    return target
+
+
+def stack_named(name: str, *, root: Path, offset: int) -> Running:
+    env = dict(os.environ)
+    return Running(Stack(name, command(env), state_folder(env)), root, offset)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A stack beside the user's own, taken down and removed afterwards."""
+    clone = copy_of(ROOT, tmp_path_factory.mktemp("checkout"))
+    running = stack_named(NAME, root=clone, offset=OFFSET)
+    try:
+        running.up()
+        yield running
+    finally:
+        running.purge()

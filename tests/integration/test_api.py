@@ -1,0 +1,124 @@
+"""The API of a real stack: written, replayed, and honest when a store is gone."""
+
+import httpx
+import pytest
+from rich.console import Console
+
+from helix.client.rest import Client
+from helix.client.wire import NewMessage
+from helix.errors import UnavailableError
+from helix.topology.catalog import CATALOG
+from tests.integration.conftest import Running, eventually
+from validation.demo import demo
+from validation.meetings import Meeting, ingest, read, same
+from validation.status import show
+
+pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
+
+BACK_S_MAX = 120
+
+
+@pytest.fixture
+def api(stack: Running) -> Client:
+    return Client(stack.url, stack.api_key)
+
+
+@pytest.fixture(scope="session")
+def meeting() -> Meeting:
+    return read()
+
+
+def test_a_meeting_comes_back_word_for_word(api: Client, meeting: Meeting) -> None:
+    found = ingest(api, meeting, user_id="u")
+    replay = api.replay(found.conversation_id)
+
+    assert same(meeting, replay) == []
+    assert replay.exact_up_to.offset > found.last.offset
+    assert not replay.degraded
+
+
+def test_after_a_wait_pages_and_figures_agree_with_the_replay(
+    api: Client, meeting: Meeting
+) -> None:
+    found = ingest(api, meeting, user_id="u")
+    replay = api.replay(found.conversation_id)
+    stats = api.stats(found.conversation_id)
+
+    assert list(api.messages(found.conversation_id)) == replay.messages
+    assert stats.message_count == len(meeting.turns)
+    assert stats.total_tokens == replay.total_tokens
+    assert stats.outcome == "successful"
+
+
+def test_a_write_is_replayed_at_once_whether_stored_or_not(api: Client) -> None:
+    for number in range(20):
+        api.add_messages("at-once", [NewMessage(role="user", content=str(number))])
+
+        assert api.replay("at-once").messages[-1].content == str(number)
+
+
+def test_the_same_key_twice_is_one_message(stack: Running, api: Client) -> None:
+    headers = {"Authorization": f"Bearer {stack.api_key}", "Idempotency-Key": "only-once"}
+    url = f"{stack.url}/v1/conversations/keyed/messages"
+    for _ in range(2):
+        httpx.post(url, json={"role": "user", "content": "x"}, headers=headers).raise_for_status()
+
+    assert len(api.replay("keyed").messages) == 1
+
+
+def test_without_the_warm_copy_the_replay_is_the_same_and_marked(
+    stack: Running, api: Client, meeting: Meeting
+) -> None:
+    found = ingest(api, meeting, user_id="u")
+    whole = api.replay(found.conversation_id)
+
+    stack.kill("clickhouse")
+    replay = api.replay(found.conversation_id)
+
+    assert replay.messages == whole.messages
+    assert replay.degraded
+    eventually(
+        lambda: not api.replay(found.conversation_id).degraded,
+        seconds=BACK_S_MAX,
+        what="ClickHouse is back",
+    )
+
+
+def test_a_write_while_the_log_is_gone_is_refused_and_later_accepted(
+    stack: Running, api: Client
+) -> None:
+    stack.kill("kafka")
+
+    def accepted() -> bool:
+        try:
+            api.add_messages("outage", [NewMessage(role="user", content="x", message_id="m")])
+        except UnavailableError as error:
+            return error.service != "kafka"
+        return True
+
+    eventually(accepted, seconds=BACK_S_MAX, what="Kafka takes writes again")
+    assert len(api.replay("outage").messages) >= 1
+
+
+def test_health_has_evidence_for_the_whole_catalogue(api: Client) -> None:
+    eventually(
+        lambda: api.health().status == "healthy", seconds=BACK_S_MAX, what="everything is healthy"
+    )
+
+    report = api.health()
+
+    assert {row.service for row in report.services} == {row.name for row in CATALOG.services}
+    assert all(row.detail for row in report.services)
+    workers = next(row for row in report.services if row.service == "workers")
+    assert workers.lag_records
+
+
+def test_the_programs_answer_what_operators_ask(stack: Running) -> None:
+    assert httpx.get(f"{stack.url}/readyz").text == "ready"
+    assert "helix_http_requests_total" in httpx.get(f"{stack.url}/metrics").text
+    assert httpx.get(f"{stack.url}/v1/topology").status_code == 401
+
+
+def test_demo_and_status_pass(api: Client) -> None:
+    assert demo(api, Console())
+    assert show(api.health(), Console()) == 0

@@ -1,0 +1,132 @@
+"""Bootstrap on real stores: killed at any step and run again, it ends in the same state."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+from collections.abc import Generator
+from typing import Protocol
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import sql
+
+from helix.adapters import clickhouse, postgres
+from helix.settings import Settings
+from runtime.bootstrap import STEPS
+
+pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
+
+ROOT = pathlib.Path(__file__).parents[2]
+RUN_S_MAX = 120
+STEP_NAMES = [step.name for step in STEPS]
+
+
+class Stack(Protocol):
+    """What the tests need of a running stack."""
+
+    settings: Settings
+    env: dict[str, str]
+
+
+@pytest.fixture
+def empty(stack: Stack) -> Generator[dict[str, str]]:
+    """The stack's environment with databases of the test's own, empty at first."""
+    fresh = f"test_{uuid.uuid4().hex}"  # noqa: TID251 - a test is a composition root
+    names = {"HELIX__POSTGRES__DATABASE": fresh, "HELIX__CLICKHOUSE__DATABASE": fresh}
+    admin = psycopg.connect(postgres.conninfo(stack.settings.postgres), autocommit=True)
+    admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(fresh)))
+    yield {"PATH": os.defpath} | stack.env | names
+    admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(fresh)))
+    admin.close()
+    engine = clickhouse.Engine(stack.settings.clickhouse)
+    engine.run(f"DROP DATABASE IF EXISTS {fresh}")
+    engine.close()
+
+
+def start(env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "runtime", "bootstrap"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines(env: dict[str, str]) -> dict[str, str]:
+    """One whole run: what each step said."""
+    process = start(env)
+    out, _ = process.communicate(timeout=RUN_S_MAX)
+    assert process.returncode == 0, out
+    return dict(line.split(": ", 1) for line in out.splitlines())
+
+
+def killed_after(step: str, env: dict[str, str]) -> None:
+    """A run that ends the moment it tells that step's line."""
+    process = start(env)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"{step}:"):
+            break
+    process.kill()
+    process.communicate()
+
+
+def state(stack: Stack, env: dict[str, str]) -> list[object]:
+    """The schema and the rows bootstrap answers for."""
+    fresh = env["HELIX__POSTGRES__DATABASE"]
+    session = postgres.Session(msgspec.structs.replace(stack.settings.postgres, database=fresh))
+    with session.transaction() as connection:
+        rows = connection.execute(
+            "SELECT table_name, column_name, data_type FROM information_schema.columns"
+            " WHERE table_schema = 'public' ORDER BY 1, 2"
+        ).fetchall()
+        ran = connection.execute("SELECT version, digest FROM migrations").fetchall()
+        keys = connection.execute("SELECT tenant, key_id, digest, scopes FROM api_keys").fetchall()
+    session.close()
+    engine = clickhouse.Engine(stack.settings.clickhouse)
+    columns = engine.rows(
+        "SELECT table, name, type FROM system.columns"
+        " WHERE database = {database:String} ORDER BY 1, 2",
+        database=fresh,
+    )
+    engine.close()
+    return [rows, ran, keys, columns]
+
+
+def test_a_second_run_changes_nothing(stack: Stack, empty: dict[str, str]) -> None:
+    first = lines(empty)
+    before = state(stack, empty)
+
+    assert list(first) == STEP_NAMES
+    assert set(lines(empty).values()) == {"nothing to change"}
+    assert state(stack, empty) == before
+
+
+@pytest.mark.parametrize("step", STEP_NAMES)
+def test_killed_after_a_step_and_run_again_it_ends_in_the_same_state(
+    stack: Stack, empty: dict[str, str], step: str
+) -> None:
+    killed_after(step, empty)
+    lines(empty)
+
+    found = state(stack, empty)
+    assert all(found)
+    assert set(lines(empty).values()) == {"nothing to change"}
+    assert state(stack, empty) == found
+
+
+def test_an_edited_migration_stops_bootstrap(stack: Stack, empty: dict[str, str]) -> None:
+    lines(empty)
+    fresh = empty["HELIX__POSTGRES__DATABASE"]
+    settings = msgspec.structs.replace(stack.settings.postgres, database=fresh)
+    with psycopg.connect(postgres.conninfo(settings)) as connection:
+        connection.execute("UPDATE migrations SET digest = 'edited'")
+
+    process = start(empty)
+    process.communicate(timeout=RUN_S_MAX)
+
+    assert process.returncode == 1

@@ -1,0 +1,197 @@
+"""A stack comes up, changes, breaks, recovers and goes, as its user expects."""
+
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.provider.reaper import leftovers
+from tests.integration.conftest import Running, eventually, stack_named
+
+NO_OP_S_MAX = 30.0
+KILLS = 5
+SEED = 20_261_121
+HEALTH_S_MAX = 120.0
+CHANGED = re.compile(r"^\s*[+~-]+\s+(\d+) (created|updated|deleted|replaced)", re.MULTILINE)
+
+
+def changes(output: str) -> list[tuple[str, str]]:
+    """What Pulumi's last summary counts beside `unchanged`."""
+    *_, summary = output.split("Resources:")
+    return CHANGED.findall(summary)
+
+
+def restarted(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """The services whose process is another one."""
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def health(stack: Running) -> dict[str, str]:
+    """What the API says of every service; nothing while the API itself is away."""
+    key = {"Authorization": f"Bearer {stack.api_key}"}
+    try:
+        answer = httpx.get(f"{stack.url}/v1/bigdata/health", headers=key, timeout=10)
+    except httpx.HTTPError:
+        return {}
+    services = answer.json()["services"]
+    return {name: evidence["status"] for name, evidence in services.items()}
+
+
+def ports_held(stack: Running) -> list[str]:
+    """Listening addresses of the machine that belong to the stack."""
+    listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    held = {int(row.split()[1].split(":")[1], 16) for row in listening if row.split()[3] == "0A"}
+    from helix.topology.catalog import CATALOG  # noqa: PLC0415 - the catalogue as the stack has it
+
+    return [
+        f"{service.name}.{port.name}"
+        for service in CATALOG.services
+        for port in service.ports
+        if port.number + stack.offset in held
+    ]
+
+
+@contextmanager
+def edited(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+    """The file changed, and put back afterwards."""
+    text = path.read_text()
+    assert change(text) != text
+    path.write_text(change(text))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+def test_a_second_up_changes_nothing_within_half_a_minute(stack: Running) -> None:
+    started = time.monotonic()
+    output = stack.run("infra.stack", "pulumi", *stack.chosen, "--", "up", "--yes")
+    took_s = time.monotonic() - started
+
+    assert changes(output) == []
+    assert took_s < NO_OP_S_MAX
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "service"),
+    [
+        ("helix/topology/catalog.py", "heap_mib=160, cache_mib=128", "heap_mib=168, cache_mib=120", "kafka"),
+        ("infra/services/kafka.py", "\"log.retention.check.interval.ms\": 300_000", "\"log.retention.check.interval.ms\": 300_001", "kafka"),
+        ("runtime/loop.py", '"""', '"""Edited. ', "workers"),
+        ("controlplane/app.py", '"""', '"""Edited. ', "control-plane"),
+    ],
+    ids=["heap", "broker setting", "worker", "route"],
+)  # fmt: skip
+def test_a_change_restarts_exactly_its_process(
+    stack: Running, file: str, old: str, new: str, service: str
+) -> None:
+    before = stack.pids()
+    with edited(stack.root / file, lambda text: text.replace(old, new, 1)):
+        stack.up()
+        changed = stack.pids()
+    stack.up()
+
+    assert restarted(before, changed) == {service}
+    assert restarted(changed, stack.pids()) == {service}
+
+
+def test_a_new_migration_runs_only_the_bootstrap(stack: Running) -> None:
+    before = stack.pids()
+    migration = stack.root / "sql/postgres/migrations/9999_a_test.sql"
+    migration.write_text("CREATE TABLE IF NOT EXISTS a_test (id text PRIMARY KEY);\n")
+    try:
+        output = stack.run("infra.stack", "pulumi", *stack.chosen, "--", "up", "--yes")
+    finally:
+        migration.unlink()
+
+    assert changes(output) == [("1", "updated")]
+    assert restarted(before, stack.pids()) == set()
+
+
+def test_every_killed_service_comes_back_by_itself(stack: Running) -> None:
+    seen_away: set[str] = set()
+    for service in sorted(stack.states()):
+        pid = stack.pids()[service]
+        stack.kill(service)
+
+        def back(service: str = service, pid: int = pid) -> bool:
+            statuses = health(stack)
+            if statuses.get(service, "unavailable") == "unavailable":
+                seen_away.add(service)
+            state = stack.states()[service]
+            return state.pid not in {0, pid} and statuses.get(service) == "healthy"
+
+        eventually(back, seconds=HEALTH_S_MAX, what=f"`{service}` healthy after kill -9")
+    eventually(
+        lambda: set(health(stack).values()) <= {"healthy", "disabled"},
+        seconds=HEALTH_S_MAX,
+        what="everything healthy",
+    )
+    output = stack.run("infra.stack", "pulumi", *stack.chosen, "--", "up", "--yes")
+
+    assert changes(output) == []
+    assert seen_away >= {"kafka", "neo4j", "control-plane", "rabbitmq", "flink-jobmanager"}
+
+
+def test_up_recovers_from_a_killed_supervisor(stack: Running) -> None:
+    supervisor = int((stack.stack.home / "run" / "supervisord.pid").read_text())
+    os.kill(supervisor, signal.SIGKILL)
+
+    stack.up()
+
+    names = [state for state in stack.states().values() if state.state == "RUNNING"]
+    assert len(names) == len(stack.outputs.services)
+    assert set(health(stack).values()) <= {"healthy", "disabled"}
+
+
+def test_up_recovers_from_being_killed_at_any_point(stack: Running) -> None:
+    dice = random.Random(SEED)  # noqa: S311 - repeatable, not secret
+    for _ in range(KILLS):
+        stack.down()
+        command = stack.start("infra.stack", "up", *stack.chosen, "--offset", str(stack.offset))
+        time.sleep(dice.uniform(1.0, 40.0))  # the point of the kill is what is drawn
+        os.kill(command.pid, signal.SIGKILL)
+        command.communicate()
+
+    stack.up()
+
+    assert set(health(stack).values()) <= {"healthy", "disabled"}
+    running = [pid for state in stack.states().values() if (pid := state.pid)]
+    assert len(running) == len(set(running)) == len(stack.outputs.services)
+
+
+def test_down_leaves_nothing_and_up_answers_with_the_old_data(stack: Running) -> None:
+    key = {"Authorization": f"Bearer {stack.api_key}"}
+    before = httpx.get(f"{stack.url}/v1/conversations", headers=key).json()
+    url = stack.url
+    stack.down()
+    held, left = ports_held(stack), leftovers(stack.stack.home)
+    stack.up()
+    after = httpx.get(f"{url}/v1/conversations", headers=key, params={"limit": 100}).json()
+
+    assert held == []
+    assert left == []
+    assert (stack.stack.home / "secret").exists()
+    known = {row["conversation_id"] for row in after["conversations"]}
+    assert {row["conversation_id"] for row in before["conversations"]} <= known
+
+
+def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(stack: Running) -> None:
+    other = stack_named("test-beside", root=stack.root, offset=10_000)
+    try:
+        other.up()
+
+        assert set(health(other).values()) <= {"healthy", "disabled"}
+        assert set(health(stack).values()) <= {"healthy", "disabled"}
+    finally:
+        other.purge()
+    assert not other.stack.home.exists()
+    assert ports_held(other) == []
+    assert leftovers(other.stack.home) == []

@@ -1,0 +1,362 @@
+"""The flow on real servers: nothing lost, nothing doubled, whoever dies when."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Generator
+from typing import Protocol, TypeVar
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from helix.adapters import clickhouse, postgres
+from helix.adapters.kafka import Epochs, Readers, producer_config, read
+from helix.adapters.postgres import Claim, Owned
+from helix.adapters.world import connected
+from helix.domain.conversations import fold
+from helix.domain.ids import log_key
+from helix.domain.positions import Position, Range, Stored
+from helix.errors import ConflictError
+from helix.events import AnyEvent, DeadLetter, decode, encode
+from helix.ports import Receipt, World
+from helix.settings import Settings
+from runtime.burial import TOPIC as DEAD_LETTERS
+from runtime.sinks import Record, Slice
+from runtime.workers.conversations import EventSink, StateSink, to_row
+from tests.contract.promises import TOPIC, Connect, WorldPromises, turns
+
+pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
+
+T = TypeVar("T")
+ROOT = pathlib.Path(__file__).parents[2]
+READY_S_MAX = 60.0
+CAUGHT_UP_S_MAX = 90.0
+CONVERSATIONS = 24
+TURNS = 500
+STOP_S_MAX = 5.5  # the promise of five seconds, and half of one for the process to end
+
+
+class Stack(Protocol):
+    """What the tests need of a running stack."""
+
+    settings: Settings
+    env: dict[str, str]
+
+
+def name() -> str:
+    """An id no other run has."""
+    return f"test-{uuid.uuid4()}"  # noqa: TID251 - a test is a composition root
+
+
+def until(look: Callable[[], T], *, what: str, s_max: float = CAUGHT_UP_S_MAX) -> T:
+    """The first truthy thing that look finds, within the bound."""
+    end = time.monotonic() + s_max
+    while not (found := look()):
+        assert time.monotonic() < end, f"{what}: not in time"
+        time.sleep(0.1)
+    return found
+
+
+class Workers:
+    """A process of workers, as the stack runs it."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = probe.getsockname()[1]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runtime", "--all"],
+            cwd=ROOT,
+            env={"PATH": os.defpath} | env | {"HELIX__HTTP__PORT": str(self._port)},
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, "the workers ended by themselves"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2):
+                return True
+        except (OSError, urllib.error.HTTPError):
+            return False
+
+    def end(self, number: int) -> float:
+        """Send the signal; how long the process took to end."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def workers(stack: Stack) -> Generator[Workers]:
+    """Workers that are ready, ended afterwards whatever happened."""
+    running = Workers(stack.env)
+    try:
+        until(running.ready, what="workers ready", s_max=READY_S_MAX)
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.end(signal.SIGKILL)
+
+
+def reach(stack: Stack) -> contextlib.AbstractAsyncContextManager[World]:
+    """The stack's stores as a program reaches them."""
+    return connected(stack.settings, clock=lambda: time.time_ns() // 1000, ids=name)
+
+
+def published(stack: Stack, conversations: dict[str, list[AnyEvent]]) -> list[Receipt]:
+    """Publish whole conversations at once."""
+
+    async def act() -> list[Receipt]:
+        async with reach(stack) as world:
+            calls = [
+                world.log.publish(TOPIC, log_key("t", conversation), events)
+                for conversation, events in conversations.items()
+            ]
+            return [receipt for part in await asyncio.gather(*calls) for receipt in part]
+
+    return asyncio.run(act())
+
+
+def counted(stack: Stack, prefix: str) -> tuple[int, int, int]:
+    """Messages in the states; rows and distinct events in the warm copy."""
+    session = postgres.Session(stack.settings.postgres)
+    with session.transaction() as connection:
+        row = connection.execute(
+            "SELECT coalesce(sum(message_count), 0)::int AS n FROM conversations"
+            " WHERE tenant = 't' AND conversation_id LIKE %(like)s",
+            {"like": f"{prefix}%"},
+        ).fetchone()
+    session.close()
+    engine = clickhouse.Engine(stack.settings.clickhouse)
+    statement = (
+        "SELECT count(), uniqExact(event_id) FROM conversation_events"
+        " WHERE tenant = 't' AND startsWith(conversation_id, {prefix:String})"
+    )
+    rows, distinct = engine.rows(statement, prefix=prefix)[0]
+    engine.close()
+    return (row["n"] if row else 0), rows, distinct
+
+
+class TestRealStores(WorldPromises):
+    """The promises of the ports, on the stores themselves."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @staticmethod
+    def running(stack: Stack) -> Generator[None]:
+        with workers(stack):
+            yield
+
+    @pytest.fixture
+    def connect(self, stack: Stack) -> Connect:
+        return functools.partial(reach, stack)
+
+    @pytest.fixture
+    def name(self) -> str:
+        return name()
+
+
+def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(stack: Stack) -> None:
+    prefix = name()
+    conversations = {f"{prefix}-{n}": turns(f"{prefix}-{n}", TURNS) for n in range(CONVERSATIONS)}
+    chaos = threading.Thread(target=published, args=(stack, conversations))
+    chaos.start()
+    for seen in (0, 1, CONVERSATIONS * TURNS // 2):
+        with workers(stack) as victim:
+            until(
+                lambda seen=seen: sum(counted(stack, prefix)[:2]) >= seen,
+                what=f"{seen} records saved",
+            )
+            victim.end(signal.SIGKILL)
+    chaos.join()
+
+    with workers(stack):
+        messages = CONVERSATIONS * TURNS
+        rows = CONVERSATIONS * (TURNS + 1)
+        until(lambda: counted(stack, prefix)[0] >= messages, what="states")
+        until(lambda: counted(stack, prefix)[2] >= rows, what="warm copy")
+
+    assert counted(stack, prefix) == (messages, rows, rows)
+
+
+def test_workers_told_to_stop_end_within_five_seconds(stack: Stack) -> None:
+    with workers(stack) as running:
+        assert running.end(signal.SIGTERM) < STOP_S_MAX
+        assert running.process.returncode == 0
+
+
+def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Stack) -> None:
+    conversation = name()
+    garbage = f"no event {name()}".encode()
+    producer = Producer(producer_config(stack.settings.kafka))
+    key = log_key("t", conversation)
+    producer.produce(TOPIC, garbage, key)
+    for event in turns(conversation, 3):
+        producer.produce(TOPIC, encode(event), key)
+    assert producer.flush(30) == 0
+
+    with workers(stack):
+        until(lambda: counted(stack, conversation)[0] == 3, what="the messages behind it")
+        until(lambda: counted(stack, conversation)[1] == 4, what="the rows behind it")
+
+    letters = [letter for letter in dead_letters(stack) if letter.value == garbage]
+    assert {letter.pipeline for letter in letters} == {"conversation-states", "conversation-events"}
+    assert all(letter.topic == TOPIC and "undecodable" in letter.reason for letter in letters)
+
+
+def dead_letters(stack: Stack) -> list[DeadLetter]:
+    """Everything in the dead-letter topic."""
+    now = Epochs(stack.settings.kafka).current(DEAD_LETTERS)
+    readers = Readers(stack.settings.kafka)
+    letters: list[DeadLetter] = []
+    consumer = readers.take()
+    for partition in range(now.partitions):
+        end = asyncio.run(_high(stack, partition))
+        span = Range(DEAD_LETTERS, now.epoch, partition, 0, end)
+        for message in (m for batch in read(consumer, span) for m in batch):
+            value = message.value()
+            event = decode(value) if isinstance(value, bytes) else None
+            if isinstance(event, DeadLetter):
+                letters.append(event)
+    readers.give(consumer)
+    readers.close()
+    return letters
+
+
+async def _high(stack: Stack, partition: int) -> int:
+    async with reach(stack) as world:
+        return (await world.log.high_watermark(DEAD_LETTERS, partition)).offset
+
+
+# The fence and the doubtful insert, without a log: an epoch of the test's own.
+
+
+def slice_of(claim: Claim, epoch: str, conversation: str, count: int) -> Slice:
+    """A range of that many messages, at the claim's place."""
+    records = [
+        Record(Stored(position=Position(epoch, 0, claim.next + n), event=event), encode(event))
+        for n, event in enumerate(turns(conversation, count - 1))
+    ]
+    span = Range(TOPIC, epoch, claim.partition, claim.next, claim.next + count)
+    return Slice(Owned(span, claim.generation), records)
+
+
+@pytest.fixture
+def epoch() -> str:
+    return name()
+
+
+@pytest.fixture
+def states(stack: Stack) -> Generator[Callable[[], StateSink]]:
+    """Opens sinks of states, closed at the end."""
+    with contextlib.ExitStack() as kept:
+        yield lambda: kept.enter_context(
+            contextlib.closing(StateSink(stack.settings, "test", fold))
+        )
+
+
+@pytest.fixture
+def events(stack: Stack) -> Generator[Callable[[], EventSink]]:
+    """Opens sinks of events, closed at the end."""
+    with contextlib.ExitStack() as kept:
+        yield lambda: kept.enter_context(
+            contextlib.closing(EventSink(stack.settings, "test", to_row))
+        )
+
+
+def begun(stack: Stack, part: Slice) -> None:
+    """The range is noted as about to be inserted."""
+    with contextlib.closing(postgres.Session(stack.settings.postgres)) as session:
+        postgres.Watermarks(session, "test").begin([part.owned])
+
+
+def test_a_worker_that_lost_its_partition_saves_nothing(
+    stack: Stack, epoch: str, states: Callable[[], StateSink]
+) -> None:
+    zombie, owner = states(), states()
+    [early] = zombie.claim(TOPIC, epoch, [0])
+    [late] = owner.claim(TOPIC, epoch, [0])
+    owner.save([slice_of(late, epoch, f"{epoch}-owner", 5)])
+
+    for claim in (early, Claim(0, 5, early.generation)):
+        with pytest.raises(ConflictError, match="lost 1 of 1"):
+            zombie.save([slice_of(claim, epoch, f"{epoch}-zombie", 5)])
+
+    assert counted(stack, f"{epoch}-owner")[0] == 4
+    assert counted(stack, f"{epoch}-zombie")[0] == 0
+
+
+def test_an_insert_in_doubt_is_made_again_under_its_token(
+    stack: Stack, epoch: str, events: Callable[[], EventSink]
+) -> None:
+    dead, heir = events(), events()
+    [claim] = dead.claim(TOPIC, epoch, [0])
+    part = slice_of(claim, epoch, epoch, 5)
+    crash_before_finish(stack, part)
+    assert counted(stack, epoch)[1] == 5
+
+    [again] = heir.claim(TOPIC, epoch, [0])
+    assert (again.pending, again.next) == (part.owned.span, 0)
+    heir.save([Slice(Owned(part.owned.span, again.generation), part.records)])
+
+    assert counted(stack, epoch)[1] == 5
+    [after] = heir.claim(TOPIC, epoch, [0])
+    assert (after.pending, after.next) == (None, 5)
+
+
+def crash_before_finish(stack: Stack, part: Slice) -> None:
+    """Everything up to the insert, and nothing after it."""
+    begun(stack, part)
+    rows = b"\n".join(map(to_row, part.records))
+    with contextlib.closing(clickhouse.Engine(stack.settings.clickhouse)) as engine:
+        engine.insert(
+            "conversation_events", clickhouse.EVENTS_COLUMNS, rows, token=part.owned.span.token
+        )
+
+
+def test_another_range_is_refused_while_one_is_in_doubt(
+    stack: Stack, epoch: str, events: Callable[[], EventSink]
+) -> None:
+    sink = events()
+    [claim] = sink.claim(TOPIC, epoch, [0])
+    begun(stack, slice_of(claim, epoch, epoch, 5))
+
+    with pytest.raises(ConflictError):
+        sink.save([slice_of(claim, epoch, epoch, 3)])
+
+
+def test_a_nul_character_does_not_stop_the_states(
+    stack: Stack, epoch: str, states: Callable[[], StateSink]
+) -> None:
+    sink = states()
+    [claim] = sink.claim(TOPIC, epoch, [0])
+    part = slice_of(claim, epoch, epoch, 1)
+    created = msgspec.structs.replace(part.records[0].stored.event, title="a\0b\\u0000")
+    stored = Stored(position=Position(epoch, 0, claim.next), event=created)
+
+    sink.save([Slice(part.owned, [Record(stored, encode(created))])])
+
+    assert title(stack, epoch) == "a\ufffdb\\u0000"
+
+
+def title(stack: Stack, conversation: str) -> str | None:
+    """The title the conversation's state has."""
+
+    async def act() -> str | None:
+        async with reach(stack) as world:
+            state = await world.conversations.get("t", conversation)
+            return None if state is None else state.title
+
+    return asyncio.run(act())
