@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from helix.errors import TopologyError
+from helix.topology.catalog import CATALOG
 from helix.topology.model import Record
 from infra.launch import Address, Site
 from infra.provider.secrets import resolve
@@ -38,11 +39,10 @@ class Outputs(Record, frozen=True):
         return f"http://{found[0].ports['http']}"
 
     def addresses(self) -> dict[str, str]:
-        """The first port of each service: the one its clients use."""
+        """Where each service is asked whether it works: the port its clients use."""
         return {
-            name: str(next(iter(instances[0].ports.values())))
+            name: str(instances[0].ports[CATALOG.service(name).probe.port])
             for name, instances in self.services.items()
-            if instances
         }
 
     def environment(self, lookup: Callable[[str], str]) -> dict[str, str]:

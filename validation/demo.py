@@ -1,8 +1,11 @@
 """The demo: a real meeting goes in through the API and is replayed word for word."""
 
+import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +13,7 @@ from rich.markup import escape
 from helix.client.rest import Client
 from helix.errors import HelixError
 from validation.access import client
-from validation.meetings import ingest, read, same
+from validation.meetings import Meeting, ingest, read, read_lines, same
 
 LINES_SHOWN = 5
 DIFFERENCES_SHOWN = 10
@@ -39,16 +42,39 @@ def demo(api: Client, console: Console) -> bool:
     return not differences
 
 
-def main() -> int:
-    """Exit 0 if the meeting came back, 1 if not."""
+def corpus(api: Client, meetings: Sequence[Meeting], console: Console) -> bool:
+    """Whether every meeting of a corpus came back exactly as it went in, told one by one."""
+    right = turns = 0
+    started_at = time.monotonic()
+    for number, meeting in enumerate(meetings, 1):
+        found = ingest(api, meeting, user_id="corpus")
+        differences = same(meeting, api.replay(found.conversation_id))
+        right += not differences
+        turns += len(meeting.turns)
+        verdict = differences[0] if differences else "exactly as said"
+        line = f"{number:3} of {len(meetings)}: {len(meeting.turns):5} turns, {verdict}"
+        console.print(escape(line))
+    took_s = time.monotonic() - started_at
+    console.print(f"{turns} turns in {took_s:.1f} s: {right} of {len(meetings)} meetings came back")
+    return right == len(meetings)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit 0 if what went in came back, 1 if not."""
+    parser = argparse.ArgumentParser(prog="python -m validation.demo", description=__doc__)
+    parser.add_argument("corpus", nargs="?", type=Path, help="a file of meetings, JSON lines")
+    given = parser.parse_args(arguments)
+    console = Console(highlight=False)
     try:
         env = os.environ  # noqa: TID251 - the composition root of this command
         with client(env) as api:
-            return 0 if demo(api, Console(highlight=False)) else 1
+            if given.corpus:
+                return 0 if corpus(api, read_lines(given.corpus), console) else 1
+            return 0 if demo(api, console) else 1
     except HelixError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

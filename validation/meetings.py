@@ -45,6 +45,12 @@ def read(path: Path = SAMPLE) -> Meeting:
     return msgspec.json.decode(path.read_bytes(), type=Meeting)
 
 
+def read_lines(path: Path) -> list[Meeting]:
+    """Every meeting of a corpus file: one JSON document a line."""
+    lines = path.read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Meeting) for line in lines if line]
+
+
 def ingest(client: Client, meeting: Meeting, *, user_id: str) -> Ingested:
     """The meeting as a new conversation, complete, acknowledged turn by turn in order."""
     begun = client.create_conversation(NewConversation(user_id=user_id, title="A meeting"))

@@ -37,12 +37,21 @@ JAVA_OPTIONS = (
 
 ARTIFACT = "flink-jars"  # carries the agent
 JMX_REPORTER = "org.apache.flink.metrics.jmx.JMXReporterFactory"
-JMX = """\
+BEAN = "org.apache.flink.(.+?)<" + "".join(
+    f"(?:(?=.*{label}=([^,>]+)))?"
+    for label in ("job_name", "task_name", "subtask_index", "operator_name")
+)
+LABELS = '{job_name: "$2", task_name: "$3", subtask_index: "$4", operator_name: "$5"}'
+# The names that Flink's own Prometheus reporter gives.
+JMX = f"""\
 rules:
-- pattern: 'org.apache.flink.(.+?)<(?:(?=.*job_name=([^,>]+)))?(?:(?=.*task_name=([^,>]+)))?(?:(?=.*subtask_index=([^,>]+)))?(?:(?=.*operator_name=([^,>]+)))?.*><>(Value|Count|Rate|Mean)'
+- pattern: '{BEAN}.*><>(?:Value|Count)'
+  name: flink_$1
+  labels: {LABELS}
+- pattern: '{BEAN}.*><>(Rate|Mean)'
   name: flink_$1_$6
-  labels: {job_name: "$2", task_name: "$3", subtask_index: "$4", operator_name: "$5"}
-"""  # noqa: E501 - one pattern, one line
+  labels: {LABELS}
+"""
 
 LOG4J = """\
 rootLogger.level = INFO
