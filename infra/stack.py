@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helix.errors import HelixError, UnavailableError
+from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
+from helix.topology.catalog import CATALOG
 from infra import shell
 from infra.orphans import die_with_parent, end, holder
 from infra.outputs import Outputs, read
 from infra.provider.secrets import vault
+from infra.toolchain.ports import conflicts, wanted
 from infra.toolchain.pulumi import Pulumi, command, state_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +61,11 @@ class Stack:
             raise UnavailableError("pulumi", done.stderr.strip() or done.stdout.strip())
         return done.stdout
 
+    def offset(self) -> int:
+        """What the stack adds to every port of the catalogue."""
+        settings = json.loads(self.ask("config", "--json", "--stack", self.name))
+        return int(settings.get(f"{PROJECT}:port_offset", {"value": 0})["value"])
+
     def exists(self) -> bool:
         """Whether Pulumi knows the stack."""
         rows = json.loads(self.ask("stack", "ls", "--json"))
@@ -73,7 +80,11 @@ def _wait(argv: Sequence[str], env: Mapping[str, str]) -> int:
         env=dict(env),
         preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has no threads
     )
-    earlier = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+
+    def told(_number: int, _frame: object) -> None:
+        child.terminate()
+
+    earlier = signal.signal(signal.SIGTERM, told)
     try:
         return child.wait()
     except KeyboardInterrupt:
@@ -106,6 +117,8 @@ def up(stack: Stack, settings: Mapping[str, str]) -> None:
     if known:
         unlock(stack)
     select(stack, settings)
+    if held := conflicts(wanted(CATALOG, stack.offset()), stack.home):
+        raise ConflictError("\n".join(held))
     if known:
         stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", *QUIET)
     stack.run("up", "--yes", "--skip-preview", *QUIET)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from helix.errors import HelixError
 from helix.topology.catalog import CATALOG
-from infra.artifacts.commands import Commands
+from infra.artifacts.commands import Commands, on_stderr
 from infra.artifacts.fetch import cache_folder
 from infra.toolchain import ports, preflight, pulumi
 from infra.toolchain.places import state_folder
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         match arguments.action:
             case "setup":
-                return Setup(env, _say).run(python_only=arguments.python_only)
+                return Setup(env, on_stderr).run(python_only=arguments.python_only)
             case "preflight":
                 return _preflight(env, arguments.ports)
             case _:
@@ -52,7 +52,7 @@ def _preflight(env: Mapping[str, str], offset: int | None) -> int:
 
 
 def _held(env: Mapping[str, str], offset: int) -> list[str]:
-    return ports.conflicts(ports.wanted(CATALOG, offset), state_folder(env))
+    return ports.conflicts(ports.wanted(CATALOG, offset), state_folder(env) / "local")
 
 
 def _env(env: Mapping[str, str]) -> int:

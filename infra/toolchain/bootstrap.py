@@ -31,7 +31,7 @@ def main() -> None:
         install(wanted)
     os.chdir(ROOT)
     python = str(VENV / "bin" / "python")
-    os.execv(python, [python, "-m", "infra.toolchain", "setup", *sys.argv[1:]])  # noqa: S606 - that is the point
+    os.execv(python, [python, "-m", "infra.toolchain", "setup", *sys.argv[1:]])
 
 
 def use_supported_python() -> None:
@@ -41,7 +41,7 @@ def use_supported_python() -> None:
     for minor in range(PYTHON_MAX[1], PYTHON_MIN[1] - 1, -1):
         other = shutil.which(f"python3.{minor}")
         if other:
-            os.execv(other, [other, *sys.argv])  # noqa: S606 - that is the point
+            os.execv(other, [other, *sys.argv])
     sys.exit(
         f"Python {PYTHON_MIN[0]}.{PYTHON_MIN[1]} to {PYTHON_MAX[0]}.{PYTHON_MAX[1]} is needed,"
         f" `{sys.executable}` is {sys.version.split()[0]}; install one of them and run this again"
@@ -137,9 +137,9 @@ def run(*command: str) -> None:
 
 
 def say(line: str) -> None:
-    """Show a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Show a line at once; not on stdout, which `make env` keeps for what is evaluated."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

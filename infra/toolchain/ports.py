@@ -1,20 +1,12 @@
 """Which of the local stack's ports somebody else holds."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from helix.topology.model import Record, Topology
+from helix.topology.model import Topology
+from infra.provider.reaper import holder, leftovers
 
-PROC = Path("/proc")
-LISTENING = "0A"
-
-
-class Holder(Record, frozen=True):
-    """A process that listens."""
-
-    pid: int
-    command: str
+HOST = "127.0.0.1"
 
 
 def wanted(topology: Topology, offset: int) -> dict[int, str]:
@@ -27,58 +19,13 @@ def wanted(topology: Topology, offset: int) -> dict[int, str]:
     }
 
 
-def conflicts(ports: Mapping[int, str], state: Path) -> list[str]:
-    """One sentence for each port that a process which is not of our stacks listens on."""
-    taken = ports.keys() & _listening().keys()
-    if not taken:
-        return []
-    inodes = {inode: port for port, inode in _listening().items() if port in taken}
-    holders = {inodes[inode]: pid for inode, pid in _owners(inodes) if not _ours(pid, state)}
-    ours = {inodes[inode] for inode, pid in _owners(inodes) if _ours(pid, state)}
+def conflicts(ports: Mapping[int, str], home: Path) -> list[str]:
+    """One sentence for each port on which a process listens that is not of the stack at `home`."""
+    ours = leftovers(home)
+    held = {port: holder(HOST, port) for port in sorted(ports)}
     return [
-        f"port {port} of `{ports[port]}` is held by {_named(holders.get(port))};"
+        f"port {port} of `{ports[port]}` is held by {who};"
         " end it, or give the stack another `port_offset`"
-        for port in sorted(taken - ours)
+        for port, who in held.items()
+        if who and who.pid not in ours
     ]
-
-
-def _listening() -> dict[int, str]:
-    """Port -> inode of the sockets that listen."""
-    rows = (
-        line.split()
-        for table in ("tcp", "tcp6")
-        if (PROC / "net" / table).exists()
-        for line in (PROC / "net" / table).read_text().splitlines()[1:]
-    )
-    return {int(row[1].rsplit(":", 1)[1], 16): row[9] for row in rows if row[3] == LISTENING}
-
-
-def _owners(inodes: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Inode and pid of the processes that hold these sockets, as far as they may be seen."""
-    known = set(inodes)
-    for link in PROC.glob("[0-9]*/fd/*"):
-        try:
-            found = re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink()))
-        except OSError:
-            continue  # gone since, or somebody else's
-        if found and found[1] in known:
-            yield found[1], int(link.parts[2])
-
-
-def _ours(pid: int, state: Path) -> bool:
-    """Whether the process was started by a supervisor under our state folder."""
-    try:
-        environ = (PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return False
-    return f"SUPERVISOR_SERVER_URL=unix://{state}/".encode() in environ
-
-
-def _named(pid: int | None) -> str:
-    if pid is None:
-        return "a process of another user"
-    try:
-        command = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        command = "already gone"
-    return f"pid {pid} (`{command.strip()[:60]}`)"

@@ -133,7 +133,7 @@ def copy_of(root: Path, target: Path) -> Path:
 
 
 def stack_named(name: str, *, root: Path, offset: int) -> Running:
-    env = dict(os.environ)
+    env = dict(os.environ)  # noqa: TID251 - the composition root of the tests
     return Running(Stack(name, command(env), state_folder(env)), root, offset)
 
 

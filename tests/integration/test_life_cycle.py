@@ -5,15 +5,18 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from helix.client.rest import Client
+from helix.topology.catalog import CATALOG
 from infra.provider.reaper import leftovers
 from tests.integration.conftest import Running, eventually, stack_named
+from validation.meetings import ingest, read, same
 
 NO_OP_S_MAX = 30.0
 KILLS = 5
@@ -40,16 +43,13 @@ def health(stack: Running) -> dict[str, str]:
         answer = httpx.get(f"{stack.url}/v1/bigdata/health", headers=key, timeout=10)
     except httpx.HTTPError:
         return {}
-    services = answer.json()["services"]
-    return {name: evidence["status"] for name, evidence in services.items()}
+    return {row["service"]: row["status"] for row in answer.json()["services"]}
 
 
 def ports_held(stack: Running) -> list[str]:
     """Listening addresses of the machine that belong to the stack."""
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
     held = {int(row.split()[1].split(":")[1], 16) for row in listening if row.split()[3] == "0A"}
-    from helix.topology.catalog import CATALOG  # noqa: PLC0415 - the catalogue as the stack has it
-
     return [
         f"{service.name}.{port.name}"
         for service in CATALOG.services
@@ -59,7 +59,7 @@ def ports_held(stack: Running) -> list[str]:
 
 
 @contextmanager
-def edited(path: Path, change: Callable[[str], str]) -> Iterator[None]:
+def edited(path: Path, change: Callable[[str], str]) -> Generator[None]:
     """The file changed, and put back afterwards."""
     text = path.read_text()
     assert change(text) != text
@@ -79,21 +79,26 @@ def test_a_second_up_changes_nothing_within_half_a_minute(stack: Running) -> Non
     assert took_s < NO_OP_S_MAX
 
 
+CATALOG_FILE = "helix/topology/catalog.py"
+HEAP = ("heap_mib=160, cache_mib=128", "heap_mib=168, cache_mib=120")
+INTERVAL = ('interval.ms": 300_000', 'interval.ms": 300_001')
+DOCSTRING = ('"""', '"""Edited. ')
+
+
 @pytest.mark.parametrize(
-    ("file", "old", "new", "service"),
+    ("file", "edit", "service"),
     [
-        ("helix/topology/catalog.py", "heap_mib=160, cache_mib=128", "heap_mib=168, cache_mib=120", "kafka"),
-        ("infra/services/kafka.py", "\"log.retention.check.interval.ms\": 300_000", "\"log.retention.check.interval.ms\": 300_001", "kafka"),
-        ("runtime/loop.py", '"""', '"""Edited. ', "workers"),
-        ("controlplane/app.py", '"""', '"""Edited. ', "control-plane"),
+        pytest.param(CATALOG_FILE, HEAP, "kafka", id="a heap size"),
+        pytest.param("infra/services/kafka.py", INTERVAL, "kafka", id="a broker setting"),
+        pytest.param("runtime/loop.py", DOCSTRING, "workers", id="a worker"),
+        pytest.param("controlplane/app.py", DOCSTRING, "control-plane", id="a route"),
     ],
-    ids=["heap", "broker setting", "worker", "route"],
-)  # fmt: skip
+)
 def test_a_change_restarts_exactly_its_process(
-    stack: Running, file: str, old: str, new: str, service: str
+    stack: Running, file: str, edit: tuple[str, str], service: str
 ) -> None:
     before = stack.pids()
-    with edited(stack.root / file, lambda text: text.replace(old, new, 1)):
+    with edited(stack.root / file, lambda text: text.replace(*edit, 1)):
         stack.up()
         changed = stack.pids()
     stack.up()
@@ -152,7 +157,7 @@ def test_up_recovers_from_a_killed_supervisor(stack: Running) -> None:
 
 
 def test_up_recovers_from_being_killed_at_any_point(stack: Running) -> None:
-    dice = random.Random(SEED)  # noqa: S311 - repeatable, not secret
+    dice = random.Random(SEED)
     for _ in range(KILLS):
         stack.down()
         command = stack.start("infra.stack", "up", *stack.chosen, "--offset", str(stack.offset))
@@ -168,19 +173,19 @@ def test_up_recovers_from_being_killed_at_any_point(stack: Running) -> None:
 
 
 def test_down_leaves_nothing_and_up_answers_with_the_old_data(stack: Running) -> None:
-    key = {"Authorization": f"Bearer {stack.api_key}"}
-    before = httpx.get(f"{stack.url}/v1/conversations", headers=key).json()
-    url = stack.url
+    with Client(stack.url, stack.api_key) as client:
+        meeting = read()
+        told = ingest(client, meeting, user_id="before").conversation_id
     stack.down()
     held, left = ports_held(stack), leftovers(stack.stack.home)
     stack.up()
-    after = httpx.get(f"{url}/v1/conversations", headers=key, params={"limit": 100}).json()
+    with Client(stack.url, stack.api_key) as client:
+        replayed = client.replay(told)
 
     assert held == []
-    assert left == []
+    assert left == set()
     assert (stack.stack.home / "secret").exists()
-    known = {row["conversation_id"] for row in after["conversations"]}
-    assert {row["conversation_id"] for row in before["conversations"]} <= known
+    assert same(meeting, replayed) == []
 
 
 def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(stack: Running) -> None:
@@ -194,4 +199,4 @@ def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(stack: Running) ->
         other.purge()
     assert not other.stack.home.exists()
     assert ports_held(other) == []
-    assert leftovers(other.stack.home) == []
+    assert leftovers(other.stack.home) == set()

@@ -155,7 +155,7 @@ def test_a_port_held_by_a_stranger_is_named_with_its_holder(tmp_path: Path) -> N
         assert stranger.stdout is not None
         port = int(stranger.stdout.readline())
 
-        found = ports.conflicts({port: "redis"}, tmp_path)
+        found = ports.conflicts({port: "redis"}, tmp_path / "local")
         stranger.terminate()
 
     assert len(found) == 1
@@ -171,7 +171,7 @@ def test_a_port_of_our_own_stack_is_no_conflict(tmp_path: Path) -> None:
         assert own.stdout is not None
         port = int(own.stdout.readline())
 
-        found = ports.conflicts({port: "redis"}, tmp_path)
+        found = ports.conflicts({port: "redis"}, tmp_path / "local")
         own.terminate()
 
     assert found == []

@@ -59,7 +59,10 @@ def test_an_unknown_statement_is_named() -> None:
 
 def test_each_step_tells_what_it_changed() -> None:
     told: list[str] = []
-    steps = (bootstrap.Step("one", "kafka", lambda _: ["made a"]), bootstrap.Step("two", "postgres", lambda _: []))
+    steps = (
+        bootstrap.Step("one", "kafka", lambda _: ["made a"]),
+        bootstrap.Step("two", "postgres", lambda _: []),
+    )
 
     bootstrap.run(Settings(), told=told.append, steps=steps)
 

@@ -33,7 +33,7 @@ class StableSite(LocalSite, frozen=True):
             return Path("/usr")
         return Path("/locked" if isinstance(artifact, Locked) else "/cache") / name
 
-    def digest(self, *paths: str, without: str = "") -> str:
+    def digest(self, *paths: str, without: str = "") -> str:  # noqa: ARG002 - the protocol has it
         return f"digest of {' '.join(paths)}"
 
 
