@@ -129,6 +129,7 @@ def copy_of(root: Path, target: Path) -> Path:
         if (root / line).is_file():
             (target / line).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / line, target / line)
+    (target / ".venv").symlink_to(sys.prefix)
     return target
 
 
