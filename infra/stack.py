@@ -185,28 +185,37 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+EPILOG = "`pulumi`, `exec` and the shells pass on what stands after `--`."
 QUIET = ("--suppress-outputs", "--non-interactive", "--color", "never")
 
 
 def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     """Exit 1 with one sentence when the command cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m infra.stack", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.stack", description=__doc__, epilog=EPILOG
+    )
     parser.add_argument("command", choices=[*ACTIONS, *WRAPPERS])
     parser.add_argument("--stack", default="local")
     parser.add_argument("--offset", type=int, help="added to every port of the catalogue")
-    parser.add_argument("words", nargs="*", help="after `--`: what to pass on")
-    arguments = parser.parse_args(argv)
+    ours, words = _parted(argv)
+    arguments = parser.parse_args(ours)
     die_with_parent()
     stack = Stack(arguments.stack, command(env), state_folder(env))
     settings = {} if arguments.offset is None else {"port_offset": str(arguments.offset)}
     try:
         if arguments.command in WRAPPERS:
-            return WRAPPERS[arguments.command](stack, arguments.words)
+            return WRAPPERS[arguments.command](stack, words)
         ACTIONS[arguments.command](stack, settings)
     except HelixError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
     return 0
+
+
+def _parted(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What is ours, and what stands after `--` for the command that is wrapped."""
+    at = argv.index("--") if "--" in argv else len(argv)
+    return argv[:at], argv[at + 1 :]
 
 
 def _up(stack: Stack, settings: Mapping[str, str]) -> None:

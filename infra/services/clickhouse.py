@@ -3,6 +3,7 @@
 import msgspec
 
 from infra.launch import Launch, Site, check, secret
+from infra.services import engines
 
 NAME = "clickhouse"
 USER = "helix"
@@ -11,7 +12,6 @@ DATABASE = "helix"
 READER = "reader"  # runs the analytics a caller wrote: may only read
 READER_PASSWORD = secret("clickhouse-reader")
 REQUESTS_MIN = 4  # at a time: one long query must not make the others wait
-CODE = ("helix", "infra/engines", "requirements.lock")
 
 
 def files(site: Site) -> dict[str, str]:
@@ -44,6 +44,6 @@ def process(site: Site) -> Launch:
         cwd=str(site.root),
         files=files(site),
         folders=(str(site.data(service)),),
-        digest=site.digest(*CODE),
+        digest=site.digest(*engines.CODE),
         stop_s_max=30,
     )

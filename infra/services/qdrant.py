@@ -3,11 +3,11 @@
 import msgspec
 
 from infra.launch import Launch, Site, check, secret
+from infra.services import engines
 
 NAME = "qdrant"
 PASSWORD = secret("qdrant")
 INDEX_POINTS_MIN = 10_000  # below this a plain scan is as fast as the graph, and needs no building
-CODE = ("helix", "infra/engines", "requirements.lock")
 
 
 def files(site: Site) -> dict[str, str]:
@@ -36,6 +36,6 @@ def process(site: Site) -> Launch:
         cwd=str(site.root),
         files=files(site),
         folders=(str(site.data(service)),),
-        digest=site.digest(*CODE),
+        digest=site.digest(*engines.CODE),
         stop_s_max=30,
     )
