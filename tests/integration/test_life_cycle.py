@@ -14,7 +14,7 @@ import pytest
 
 from helix.client.rest import Client
 from helix.topology.catalog import CATALOG
-from infra.provider.reaper import leftovers
+from infra.provider.reaper import leftovers, supervisors
 from tests.integration.conftest import Running, eventually, stack_named
 from validation.meetings import ingest, read, same
 
@@ -115,6 +115,7 @@ def test_a_new_migration_runs_only_the_bootstrap(stack: Running) -> None:
         output = stack.run("infra.stack", "pulumi", *stack.chosen, "--", "up", "--yes")
     finally:
         migration.unlink()
+    stack.up()
 
     assert changes(output) == [("1", "updated")]
     assert restarted(before, stack.pids()) == set()
@@ -146,8 +147,8 @@ def test_every_killed_service_comes_back_by_itself(stack: Running) -> None:
 
 
 def test_up_recovers_from_a_killed_supervisor(stack: Running) -> None:
-    supervisor = int((stack.stack.home / "run" / "supervisord.pid").read_text())
-    os.kill(supervisor, signal.SIGKILL)
+    for supervisor in supervisors(stack.stack.home):
+        os.kill(supervisor, signal.SIGKILL)
 
     stack.up()
 

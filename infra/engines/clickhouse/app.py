@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import re
 import secrets
 import time
@@ -14,7 +15,7 @@ from infra.engines.clickhouse.compression import Encoder
 from infra.engines.clickhouse.config import User
 from infra.engines.clickhouse.errors import ClickHouseError, from_engine
 from infra.engines.clickhouse.links import (
-    Access,
+    READERS,
     Engine,
     Inserter,
     Link,
@@ -210,9 +211,11 @@ class Exchange:
         request = self._request
         want = request.want(user.role, self._answer.query_id)
         allow(want.access, query.verb if query else "INSERT")
+        if query is not None:
+            want = dataclasses.replace(want, access=self._engine.guard(want.access, query.sql))
         name = request.query.get("session_id")
         # A reader's connection can keep no state, so it needs no session.
-        if name and want.access is not Access.READER:
+        if name and want.access not in READERS:
             source = self._engine.resume(
                 (user.name, name),
                 want,

@@ -2,11 +2,12 @@
 
 import zlib
 from collections.abc import Callable
+from typing import Protocol, cast
 
 import lz4.frame
 import zstandard
 
-from infra.engines.clickhouse.errors import UNKNOWN_COMPRESSION, failure
+from infra.engines.clickhouse.errors import CANNOT_DECOMPRESS, UNKNOWN_COMPRESSION, failure
 
 Feed = Callable[[bytes], bytes]
 
@@ -16,40 +17,62 @@ ZLIB_LEVEL = 3
 ZSTD_LEVEL = 1
 
 
-def decoder(encoding: str) -> Feed:
-    """A function that takes a body's pieces and gives back what they hold."""
-    match encoding:
-        case "" | "identity":
-            return bytes
-        case "lz4":
-            return _Lz4Frames().feed
-        case "zstd":
-            return zstandard.ZstdDecompressor().decompressobj().decompress
-        case "gzip":
-            return zlib.decompressobj(GZIP_WINDOW).decompress
-        case "deflate":
-            return zlib.decompressobj(ZLIB_WINDOW).decompress
-        case _:
+class Frame(Protocol):
+    """One compressed frame being read; every library of ours offers this much."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes | None: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+FRAMES: dict[str, Callable[[], Frame] | None] = {
+    "": None,
+    "identity": None,
+    # Its attributes have no types: `eof` is a bool, `unused_data` bytes or None.
+    "lz4": lambda: cast("Frame", lz4.frame.LZ4FrameDecompressor()),
+    "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    "gzip": lambda: zlib.decompressobj(GZIP_WINDOW),
+    "deflate": lambda: zlib.decompressobj(ZLIB_WINDOW),
+}
+
+
+class Decoder:
+    """What the pieces of a body hold; frames may stand back to back and be cut anywhere."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in FRAMES:
             raise failure(
                 UNKNOWN_COMPRESSION,
                 f"Unknown compression method `{encoding}`; use lz4, zstd, gzip or deflate",
             )
-
-
-class _Lz4Frames:
-    """Several LZ4 frames back to back, as clickhouse-connect sends data frames."""
-
-    def __init__(self) -> None:
-        self._frame = lz4.frame.LZ4FrameDecompressor()
+        self._open = FRAMES[encoding]
+        self._frame: Frame | None = None
 
     def feed(self, piece: bytes) -> bytes:
+        """What the piece adds."""
+        if self._open is None:
+            return piece
         out: list[bytes] = []
         while piece:
-            if self._frame.eof:
-                self._frame = lz4.frame.LZ4FrameDecompressor()
-            out.append(self._frame.decompress(piece))
-            piece = bytes(self._frame.unused_data or b"") if self._frame.eof else b""
+            frame = self._frame = self._frame or self._open()
+            try:
+                out.append(frame.decompress(piece))
+            except (RuntimeError, zlib.error, zstandard.ZstdError) as error:
+                raise failure(
+                    CANNOT_DECOMPRESS, f"The body cannot be decompressed: {error}"
+                ) from error
+            piece = b""
+            if frame.eof:
+                piece, self._frame = frame.unused_data or b"", None
         return b"".join(out)
+
+    def end(self) -> None:
+        """Refuse a body that stops in the middle of a frame: rows would be missing."""
+        if self._frame is not None:
+            raise failure(CANNOT_DECOMPRESS, "The compressed body is cut off; send it again")
 
 
 class Encoder:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from infra.engines.clickhouse.compression import decoder
+from infra.engines.clickhouse.compression import Decoder
 from infra.engines.clickhouse.config import Role, User
 from infra.engines.clickhouse.errors import (
     AUTHENTICATION_FAILED,
@@ -107,6 +107,11 @@ class Request:
         except ValueError:
             raise failure(BAD_REQUEST, f"Invalid `session_timeout`: `{text}`") from None
 
+    def _access(self, role: Role) -> Access:
+        if role is Role.READER:
+            return Access.READER
+        return Access.FULL if self.method == "POST" or "readonly" in self.query else Access.GET
+
     def want(self, role: Role, mark: str) -> Want:
         """The state the request's connection must be in; `mark` finds its query again."""
         settings = {
@@ -114,13 +119,10 @@ class Request:
             for name, text in self.query.items()
             if name not in TRANSPORT and not name.startswith(PARAM)
         }
-        access = Access.READER if role is Role.READER else Access.FULL
-        if access is Access.FULL and self.method != "POST" and "readonly" not in settings:
-            access = Access.GET
         database = self.query.get("database") or self.headers.get("x-clickhouse-database") or ""
         if not database and not self.query.get("session_id"):
             database = "default"
-        return Want(access, database, {"log_comment": mark, **settings}, self.params)
+        return Want(self._access(role), database, {"log_comment": mark, **settings}, self.params)
 
 
 def read_request(scope: Scope) -> Request:
@@ -173,7 +175,7 @@ class Body:
 
     def __init__(self, receive: Receive, encoding: str) -> None:
         self._receive = receive
-        self._decode = decoder(encoding)
+        self._decoder = Decoder(encoding)
         self._at_end = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -183,7 +185,9 @@ class Body:
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             self._at_end = not message.get("more_body", False)
-            piece = self._decode(message.get("body", b""))
+            piece = self._decoder.feed(message.get("body", b""))
+            if self._at_end:
+                self._decoder.end()
             if piece:
                 yield piece
 
