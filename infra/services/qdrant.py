@@ -1,8 +1,6 @@
-"""Qdrant: its real engine behind its own REST interface, served by `infra.engines`."""
+"""Qdrant: its real engine behind its own REST interface."""
 
-import msgspec
-
-from infra.launch import Launch, Site, check, secret
+from infra.launch import Launch, Site, secret
 from infra.services import engines
 
 NAME = "qdrant"
@@ -12,30 +10,10 @@ INDEX_POINTS_MIN = 10_000  # below this a plain scan is as fast as the graph, an
 
 def files(site: Site) -> dict[str, str]:
     """The engine's configuration."""
-    service = site.topology.service(NAME)
-    address = site.address(NAME, "http")
-    config = {
-        "host": address.host,
-        "port": address.port,
-        "data": str(site.data(service)),
-        "api_key": PASSWORD,
-        "index_points_min": INDEX_POINTS_MIN,
-    }
-    path = str(site.conf(service) / "qdrant.json")
-    return {path: msgspec.json.format(msgspec.json.encode(config)).decode() + "\n"}
+    own: dict[str, object] = {"api_key": PASSWORD, "index_points_min": INDEX_POINTS_MIN}
+    return engines.files(site, site.topology.service(NAME), own)
 
 
 def process(site: Site) -> Launch:
-    """One Python process holding the engine."""
-    service = site.topology.service(NAME)
-    config = str(site.conf(service) / "qdrant.json")
-    return Launch(
-        name=NAME,
-        argv=(site.python, "-m", "infra.engines.qdrant", config),
-        check=check(site, service),
-        cwd=str(site.root),
-        files=files(site),
-        folders=(str(site.data(service)),),
-        digest=site.digest(*engines.CODE),
-        stop_s_max=30,
-    )
+    """One process."""
+    return engines.process(site, site.topology.service(NAME), files(site))
