@@ -14,7 +14,6 @@ from pathlib import Path
 from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
 from helix.topology.catalog import CATALOG
-from infra import shell
 from infra.orphans import die_with_parent, end, holder
 from infra.outputs import Outputs, read
 from infra.provider.secrets import vault
@@ -249,6 +248,8 @@ def _exec(stack: Stack, words: Sequence[str]) -> int:
 
 def _shell(name: str) -> Callable[[Stack, Sequence[str]], int]:
     def ask(stack: Stack, words: Sequence[str]) -> int:
+        from infra import shell  # noqa: PLC0415 - its drivers would delay every other command
+
         settings = from_env(outputs(stack).environment(vault(stack.home)))
         shell.SHELLS[name](settings, stack.pulumi.env, words)
         return 0
@@ -259,7 +260,7 @@ def _shell(name: str) -> Callable[[Stack, Sequence[str]], int]:
 WRAPPERS: dict[str, Callable[[Stack, Sequence[str]], int]] = {
     "pulumi": _pulumi,
     "exec": _exec,
-    **{name: _shell(name) for name in shell.SHELLS},
+    **{name: _shell(name) for name in ("psql", "ch", "cypher")},
 }
 ACTIONS: dict[str, Callable[[Stack, Mapping[str, str]], None]] = {
     "up": _up,

@@ -79,7 +79,7 @@ class Commands:
             if self._stopped:
                 raise UnavailableError(command[0], f"`{command[0]}` was not started: stopping")
             child = subprocess.Popen(
-                command,
+                [*self._mortal(), *command],
                 cwd=cwd,
                 env=self._env,
                 stdin=subprocess.DEVNULL,
@@ -89,6 +89,11 @@ class Commands:
             )
             self._live.add(child)
             return child
+
+    def _mortal(self) -> tuple[str, ...]:
+        """A prefix that has the kernel end the program when we are killed, where there is one."""
+        found = self.find("setpriv")
+        return (found, "--pdeathsig", "TERM", "--") if found else ()
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         try:

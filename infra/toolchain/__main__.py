@@ -10,6 +10,7 @@ from helix.errors import HelixError
 from helix.topology.catalog import CATALOG
 from infra.artifacts.commands import Commands, on_stderr
 from infra.artifacts.fetch import cache_folder
+from infra.orphans import die_with_parent
 from infra.toolchain import ports, preflight, pulumi
 from infra.toolchain.places import state_folder
 from infra.toolchain.setup import Setup
@@ -29,6 +30,7 @@ def main() -> int:
     try:
         match arguments.action:
             case "setup":
+                die_with_parent()
                 return Setup(env, on_stderr).run(python_only=arguments.python_only)
             case "preflight":
                 return _preflight(env, arguments.ports)

@@ -274,17 +274,20 @@ def test_what_cannot_be_done_is_said_with_the_servers_code(
     assert answer.text.startswith(f"Code: {code}. DB::Exception: ")
 
 
-def test_an_error_after_the_first_row_reaches_the_reader(shared: Engine) -> None:
+def test_an_error_after_the_first_row_reaches_the_reader(shared: Engine, client: Client) -> None:
     sql = "SELECT throwIf(number = 50), sleepEachRow(0.01) FROM numbers(100)"
     settings = {"max_block_size": "10", "max_threads": "1"}
+    blocks: list[object] = []
 
-    # With `send_progress` the client asks for the answer as a whole: then the status tells it.
-    with contextlib.closing(shared.client(send_progress=False)) as client:
-        with pytest.raises(StreamFailureError, match="throwIf"):
-            client.query(sql, settings=settings)
+    with (
+        pytest.raises(StreamFailureError, match="throwIf"),
+        client.query_row_block_stream(sql, settings=settings) as stream,
+    ):
+        blocks.extend(stream)
 
     answer = shared.ask(sql, **settings)
     tag = answer.headers["X-ClickHouse-Exception-Tag"]
+    assert len(blocks) > 0
     assert answer.text.startswith("0\t0\n")
     assert f"\r\n__exception__\r\n{tag}\r\nCode: 395." in answer.text
 
