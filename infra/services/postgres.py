@@ -10,9 +10,10 @@ DATABASE_LAKE = "lake"  # the Iceberg catalogue's tables
 ACCOUNT = "postgres"  # PostgreSQL refuses to run as root
 CONNECTIONS_MAX = 64
 
+# It may make databases: a backup is proven by restoring it beside the original.
 # One statement a line: the single-user mode ends a statement at the newline.
 ROLES = f"""\
-CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_monitor;
+CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}' IN ROLE pg_monitor;
 CREATE DATABASE {DATABASE} OWNER {USER};
 CREATE DATABASE {DATABASE_LAKE} OWNER {USER};
 """

@@ -3,6 +3,7 @@
 The stack runs from a copy of the checkout, so that a test may edit code as a developer would.
 """
 
+import functools
 import os
 import shutil
 import signal
@@ -45,7 +46,7 @@ class Running:
     root: Path
     offset: int
 
-    @property
+    @functools.cached_property
     def outputs(self) -> Outputs:
         return outputs(self.stack)
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Generator
-from typing import Protocol
 
 import msgspec
 import psycopg
@@ -14,8 +13,8 @@ import pytest
 from psycopg import sql
 
 from helix.adapters import clickhouse, postgres
-from helix.settings import Settings
 from runtime.bootstrap import STEPS
+from tests.integration.conftest import Running
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -24,15 +23,8 @@ RUN_S_MAX = 120
 STEP_NAMES = [step.name for step in STEPS]
 
 
-class Stack(Protocol):
-    """What the tests need of a running stack."""
-
-    settings: Settings
-    env: dict[str, str]
-
-
 @pytest.fixture
-def empty(stack: Stack) -> Generator[dict[str, str]]:
+def empty(stack: Running) -> Generator[dict[str, str]]:
     """The stack's environment with databases of the test's own, empty at first."""
     fresh = f"test_{uuid.uuid4().hex}"  # noqa: TID251 - a test is a composition root
     names = {"HELIX__POSTGRES__DATABASE": fresh, "HELIX__CLICKHOUSE__DATABASE": fresh}
@@ -75,7 +67,7 @@ def killed_after(step: str, env: dict[str, str]) -> None:
     process.communicate()
 
 
-def state(stack: Stack, env: dict[str, str]) -> list[object]:
+def state(stack: Running, env: dict[str, str]) -> list[object]:
     """The schema and the rows bootstrap answers for."""
     fresh = env["HELIX__POSTGRES__DATABASE"]
     session = postgres.Session(msgspec.structs.replace(stack.settings.postgres, database=fresh))
@@ -97,7 +89,7 @@ def state(stack: Stack, env: dict[str, str]) -> list[object]:
     return [rows, ran, keys, columns]
 
 
-def test_a_second_run_changes_nothing(stack: Stack, empty: dict[str, str]) -> None:
+def test_a_second_run_changes_nothing(stack: Running, empty: dict[str, str]) -> None:
     first = lines(empty)
     before = state(stack, empty)
 
@@ -108,7 +100,7 @@ def test_a_second_run_changes_nothing(stack: Stack, empty: dict[str, str]) -> No
 
 @pytest.mark.parametrize("step", STEP_NAMES)
 def test_killed_after_a_step_and_run_again_it_ends_in_the_same_state(
-    stack: Stack, empty: dict[str, str], step: str
+    stack: Running, empty: dict[str, str], step: str
 ) -> None:
     killed_after(step, empty)
     lines(empty)
@@ -119,7 +111,7 @@ def test_killed_after_a_step_and_run_again_it_ends_in_the_same_state(
     assert state(stack, empty) == found
 
 
-def test_an_edited_migration_stops_bootstrap(stack: Stack, empty: dict[str, str]) -> None:
+def test_an_edited_migration_stops_bootstrap(stack: Running, empty: dict[str, str]) -> None:
     lines(empty)
     fresh = empty["HELIX__POSTGRES__DATABASE"]
     settings = msgspec.structs.replace(stack.settings.postgres, database=fresh)

@@ -36,14 +36,20 @@ def restarted(before: dict[str, int], after: dict[str, int]) -> set[str]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def health(stack: Running) -> dict[str, str]:
-    """What the API says of every service; nothing while the API itself is away."""
+def report(stack: Running) -> dict[str, tuple[str, str]]:
+    """Status and time of asking of every service; nothing while the API itself is away."""
     key = {"Authorization": f"Bearer {stack.api_key}"}
     try:
         answer = httpx.get(f"{stack.url}/v1/bigdata/health", headers=key, timeout=10)
     except httpx.HTTPError:
         return {}
-    return {row["service"]: row["status"] for row in answer.json()["services"]}
+    rows = answer.json()["services"]
+    return {row["service"]: (row["status"], row.get("asked_at", "")) for row in rows}
+
+
+def health(stack: Running) -> dict[str, str]:
+    """What the API says of every service."""
+    return {name: status for name, (status, _) in report(stack).items()}
 
 
 def ports_held(stack: Running) -> list[str]:
@@ -124,15 +130,17 @@ def test_a_new_migration_runs_only_the_bootstrap(stack: Running) -> None:
 def test_every_killed_service_comes_back_by_itself(stack: Running) -> None:
     seen_away: set[str] = set()
     for service in sorted(stack.states()):
+        stale = report(stack)[service]
         pid = stack.pids()[service]
         stack.kill(service)
 
-        def back(service: str = service, pid: int = pid) -> bool:
-            statuses = health(stack)
-            if statuses.get(service, "unavailable") == "unavailable":
+        def back(service: str = service, pid: int = pid, stale: object = stale) -> bool:
+            found = report(stack).get(service, ("unavailable", ""))
+            if found == stale:
+                return False  # asked before the kill
+            if found[0] == "unavailable":
                 seen_away.add(service)
-            state = stack.states()[service]
-            return state.pid not in {0, pid} and statuses.get(service) == "healthy"
+            return stack.pids()[service] not in {0, pid} and found[0] == "healthy"
 
         eventually(back, seconds=HEALTH_S_MAX, what=f"`{service}` healthy after kill -9")
     eventually(

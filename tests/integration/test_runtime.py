@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Generator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -31,11 +31,12 @@ from helix.domain.positions import Position, Range, Stored
 from helix.errors import ConflictError
 from helix.events import AnyEvent, DeadLetter, decode, encode
 from helix.ports import Receipt, World
-from helix.settings import Settings
+from infra.provider import supervision
 from runtime.burial import TOPIC as DEAD_LETTERS
 from runtime.sinks import Record, Slice
 from runtime.workers.conversations import EventSink, StateSink, to_row
 from tests.contract.promises import TOPIC, Connect, WorldPromises, turns
+from tests.integration.conftest import Running
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -48,11 +49,12 @@ TURNS = 500
 STOP_S_MAX = 5.5  # the promise of five seconds, and half of one for the process to end
 
 
-class Stack(Protocol):
-    """What the tests need of a running stack."""
-
-    settings: Settings
-    env: dict[str, str]
+@pytest.fixture(scope="module", autouse=True)
+def alone(stack: Running) -> Generator[None]:
+    """The stack's own workers rest: every partition belongs to the workers of a test."""
+    supervision.stop(stack.stack.home, "workers")
+    yield
+    stack.up()
 
 
 def name() -> str:
@@ -100,7 +102,7 @@ class Workers:
 
 
 @contextlib.contextmanager
-def workers(stack: Stack) -> Generator[Workers]:
+def workers(stack: Running) -> Generator[Workers]:
     """Workers that are ready, ended afterwards whatever happened."""
     running = Workers(stack.env)
     try:
@@ -111,12 +113,12 @@ def workers(stack: Stack) -> Generator[Workers]:
             running.end(signal.SIGKILL)
 
 
-def reach(stack: Stack) -> contextlib.AbstractAsyncContextManager[World]:
+def reach(stack: Running) -> contextlib.AbstractAsyncContextManager[World]:
     """The stack's stores as a program reaches them."""
     return connected(stack.settings, clock=lambda: time.time_ns() // 1000, ids=name)
 
 
-def published(stack: Stack, conversations: dict[str, list[AnyEvent]]) -> list[Receipt]:
+def published(stack: Running, conversations: dict[str, list[AnyEvent]]) -> list[Receipt]:
     """Publish whole conversations at once."""
 
     async def act() -> list[Receipt]:
@@ -130,7 +132,7 @@ def published(stack: Stack, conversations: dict[str, list[AnyEvent]]) -> list[Re
     return asyncio.run(act())
 
 
-def counted(stack: Stack, prefix: str) -> tuple[int, int, int]:
+def counted(stack: Running, prefix: str) -> tuple[int, int, int]:
     """Messages in the states; rows and distinct events in the warm copy."""
     session = postgres.Session(stack.settings.postgres)
     with session.transaction() as connection:
@@ -155,12 +157,12 @@ class TestRealStores(WorldPromises):
 
     @pytest.fixture(scope="class", autouse=True)
     @staticmethod
-    def running(stack: Stack) -> Generator[None]:
+    def running(stack: Running) -> Generator[None]:
         with workers(stack):
             yield
 
     @pytest.fixture
-    def connect(self, stack: Stack) -> Connect:
+    def connect(self, stack: Running) -> Connect:
         return functools.partial(reach, stack)
 
     @pytest.fixture
@@ -168,7 +170,7 @@ class TestRealStores(WorldPromises):
         return name()
 
 
-def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(stack: Stack) -> None:
+def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(stack: Running) -> None:
     prefix = name()
     conversations = {f"{prefix}-{n}": turns(f"{prefix}-{n}", TURNS) for n in range(CONVERSATIONS)}
     chaos = threading.Thread(target=published, args=(stack, conversations))
@@ -191,13 +193,13 @@ def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(stack: S
     assert counted(stack, prefix) == (messages, rows, rows)
 
 
-def test_workers_told_to_stop_end_within_five_seconds(stack: Stack) -> None:
+def test_workers_told_to_stop_end_within_five_seconds(stack: Running) -> None:
     with workers(stack) as running:
         assert running.end(signal.SIGTERM) < STOP_S_MAX
         assert running.process.returncode == 0
 
 
-def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Stack) -> None:
+def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Running) -> None:
     conversation = name()
     garbage = f"no event {name()}".encode()
     producer = Producer(producer_config(stack.settings.kafka))
@@ -216,7 +218,7 @@ def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Stack) -
     assert all(letter.topic == TOPIC and "undecodable" in letter.reason for letter in letters)
 
 
-def dead_letters(stack: Stack) -> list[DeadLetter]:
+def dead_letters(stack: Running) -> list[DeadLetter]:
     """Everything in the dead-letter topic."""
     now = Epochs(stack.settings.kafka).current(DEAD_LETTERS)
     readers = Readers(stack.settings.kafka)
@@ -235,7 +237,7 @@ def dead_letters(stack: Stack) -> list[DeadLetter]:
     return letters
 
 
-async def _high(stack: Stack, partition: int) -> int:
+async def _high(stack: Running, partition: int) -> int:
     async with reach(stack) as world:
         return (await world.log.high_watermark(DEAD_LETTERS, partition)).offset
 
@@ -259,7 +261,7 @@ def epoch() -> str:
 
 
 @pytest.fixture
-def states(stack: Stack) -> Generator[Callable[[], StateSink]]:
+def states(stack: Running) -> Generator[Callable[[], StateSink]]:
     """Opens sinks of states, closed at the end."""
     with contextlib.ExitStack() as kept:
         yield lambda: kept.enter_context(
@@ -268,7 +270,7 @@ def states(stack: Stack) -> Generator[Callable[[], StateSink]]:
 
 
 @pytest.fixture
-def events(stack: Stack) -> Generator[Callable[[], EventSink]]:
+def events(stack: Running) -> Generator[Callable[[], EventSink]]:
     """Opens sinks of events, closed at the end."""
     with contextlib.ExitStack() as kept:
         yield lambda: kept.enter_context(
@@ -276,14 +278,14 @@ def events(stack: Stack) -> Generator[Callable[[], EventSink]]:
         )
 
 
-def begun(stack: Stack, part: Slice) -> None:
+def begun(stack: Running, part: Slice) -> None:
     """The range is noted as about to be inserted."""
     with contextlib.closing(postgres.Session(stack.settings.postgres)) as session:
         postgres.Watermarks(session, "test").begin([part.owned])
 
 
 def test_a_worker_that_lost_its_partition_saves_nothing(
-    stack: Stack, epoch: str, states: Callable[[], StateSink]
+    stack: Running, epoch: str, states: Callable[[], StateSink]
 ) -> None:
     zombie, owner = states(), states()
     [early] = zombie.claim(TOPIC, epoch, [0])
@@ -299,7 +301,7 @@ def test_a_worker_that_lost_its_partition_saves_nothing(
 
 
 def test_an_insert_in_doubt_is_made_again_under_its_token(
-    stack: Stack, epoch: str, events: Callable[[], EventSink]
+    stack: Running, epoch: str, events: Callable[[], EventSink]
 ) -> None:
     dead, heir = events(), events()
     [claim] = dead.claim(TOPIC, epoch, [0])
@@ -316,7 +318,7 @@ def test_an_insert_in_doubt_is_made_again_under_its_token(
     assert (after.pending, after.next) == (None, 5)
 
 
-def crash_before_finish(stack: Stack, part: Slice) -> None:
+def crash_before_finish(stack: Running, part: Slice) -> None:
     """Everything up to the insert, and nothing after it."""
     begun(stack, part)
     rows = b"\n".join(map(to_row, part.records))
@@ -327,7 +329,7 @@ def crash_before_finish(stack: Stack, part: Slice) -> None:
 
 
 def test_another_range_is_refused_while_one_is_in_doubt(
-    stack: Stack, epoch: str, events: Callable[[], EventSink]
+    stack: Running, epoch: str, events: Callable[[], EventSink]
 ) -> None:
     sink = events()
     [claim] = sink.claim(TOPIC, epoch, [0])
@@ -338,7 +340,7 @@ def test_another_range_is_refused_while_one_is_in_doubt(
 
 
 def test_a_nul_character_does_not_stop_the_states(
-    stack: Stack, epoch: str, states: Callable[[], StateSink]
+    stack: Running, epoch: str, states: Callable[[], StateSink]
 ) -> None:
     sink = states()
     [claim] = sink.claim(TOPIC, epoch, [0])
@@ -351,7 +353,7 @@ def test_a_nul_character_does_not_stop_the_states(
     assert title(stack, epoch) == "a\ufffdb\\u0000"
 
 
-def title(stack: Stack, conversation: str) -> str | None:
+def title(stack: Running, conversation: str) -> str | None:
     """The title the conversation's state has."""
 
     async def act() -> str | None:
