@@ -192,6 +192,7 @@ class Exchange:
         self._answer = answer
         self._receive = receive
         self._gone = False
+        self._told = False  # the whole answer is handed over: leaving now is no giving up
         self._tag = secrets.token_hex(8)  # no row can foretell it
 
     async def run(self, user: User) -> None:
@@ -260,7 +261,7 @@ class Exchange:
             await self._engine.work(link, lambda: inserter.append(data))
 
     async def _query(self, link: Link, query: Query, externals: Sequence[External]) -> None:
-        watch = asyncio.create_task(self._watch())
+        watch = asyncio.create_task(self._watch(link))
         try:
             if externals:
                 await self._engine.work(link, lambda: _load(link, externals))
@@ -294,6 +295,7 @@ class Exchange:
         }
         # Clients take a named format as a promise of rows.
         named = _headers(form, encoder) if size or query.has_rows else {"Content-Type": TSV}
+        self._told = True
         await self._answer.start({**named, **headers})
         await self._answer.end(body)
 
@@ -312,6 +314,7 @@ class Exchange:
             while piece is not None and not self._gone:
                 await self._answer.more(encoder.feed(piece.bytes()))
                 piece = await self._next(link, stream, encoder)
+            self._told = True
             await self._answer.end(encoder.end())
         finally:
             await self._engine.work(link, stream.close)
@@ -327,11 +330,14 @@ class Exchange:
             await self._answer.more(encoder.feed(text.encode()))
             return None
 
-    async def _watch(self) -> None:
+    async def _watch(self, link: Link) -> None:
         """End the query of a client that has gone."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._told:
+            return
         self._gone = True
+        link.spoilt = True  # the kill may still be on its way when the connection is free again
         if "log_comment" not in self._request.query:  # else the mark is not this query's alone
             await self._engine.kill(self._answer.query_id)
 
