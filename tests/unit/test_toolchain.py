@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,15 @@ def never() -> None:
     raise AssertionError("nobody interrupted")
 
 
+@pytest.fixture
+def interruptible() -> Generator[None]:
+    """A process started in the background may have been told to ignore the interrupt."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_the_jobs_and_starts_no_more(tmp_path: Path) -> None:
     stopped = threading.Event()
     main = threading.get_ident()
