@@ -36,12 +36,27 @@ def holder(lock: Path) -> int:
     return pid if _is_pulumi(pid) else 0
 
 
+def is_abandoned(pid: int) -> bool:
+    """Whether who started the process is gone: it was handed to the system's own process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    parent = int(fields[1])
+    return parent == 1 or _name(parent) == "systemd"
+
+
 def _is_pulumi(pid: int) -> bool:
+    return _name(pid) == "pulumi"
+
+
+def _name(pid: int) -> str:
+    """The program's name; empty when it has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return Path(words[0].decode()).name == "pulumi"
+        return ""
+    return Path(words[0].decode(errors="replace")).name
 
 
 def end(pid: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
 from helix.topology.catalog import CATALOG
-from infra.orphans import die_with_parent, end, holder
+from infra.orphans import die_with_parent, end, holder, is_abandoned
 from infra.outputs import Outputs, read
 from infra.provider.secrets import vault
 from infra.toolchain.ports import conflicts, wanted
@@ -93,9 +93,16 @@ def _wait(argv: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def unlock(stack: Stack) -> None:
-    """Clear the lock of a Pulumi that is gone; end one that works on though its caller is gone."""
+    """Clear the lock of a Pulumi that is gone; end one that works on though its caller is gone.
+
+    `ConflictError` while somebody else's is at work.
+    """
     for lock in stack.locks.glob("*.json"):
         pid = holder(lock)
+        if pid and not is_abandoned(pid):
+            raise ConflictError(
+                f"another `pulumi` (pid {pid}) is at work on stack `{stack.name}`: let it finish"
+            )
         if pid:
             _say(f"ending an abandoned `pulumi` (pid {pid}) on stack `{stack.name}`")
             end(pid)
