@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
@@ -22,6 +23,11 @@ from infra.toolchain.pulumi import Pulumi, command, state_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "helix"
+INTERRUPTED = 130
+
+
+class Stopped(BaseException):
+    """Somebody ended us while a command of ours was at work."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Stack:
 
 
 def _wait(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """The exit code of a command that ends when we do, and is told first when we are told."""
+    """The exit code of a command; told to stop, it is told first and we stop when it has."""
     child = subprocess.Popen(
         argv,
         cwd=ROOT,
@@ -80,14 +86,16 @@ def _wait(argv: Sequence[str], env: Mapping[str, str]) -> int:
         preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has no threads
     )
 
-    def told(_number: int, _frame: object) -> None:
+    def told(number: int, _frame: object) -> NoReturn:
         child.terminate()
+        raise Stopped(number)
 
     earlier = signal.signal(signal.SIGTERM, told)
     try:
         return child.wait()
-    except KeyboardInterrupt:
-        return child.wait()  # the terminal told Pulumi as well: it stops cleanly
+    except (KeyboardInterrupt, Stopped):
+        child.wait()  # it stops cleanly: the terminal, or we, told it as well
+        raise
     finally:
         signal.signal(signal.SIGTERM, earlier)
 
@@ -215,6 +223,9 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     except HelixError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
+    except (KeyboardInterrupt, Stopped):
+        sys.stderr.write(f"stopped; run `make {arguments.command}` again: it goes on from here\n")
+        return INTERRUPTED
     return 0
 
 
