@@ -104,3 +104,8 @@ test: check unit integration ## Everything that must pass
 .PHONY: docs
 docs: $(READY) ## Generate the reference pages
 	@$(PYTHON) docs/generate.py
+
+.PHONY: lock
+lock: $(READY) ## Renew requirements.lock from pyproject.toml
+	@.venv/bin/uv pip compile pyproject.toml --group dev --group spark --group load --quiet \
+	  --generate-hashes --universal --python-version 3.11 --no-emit-index-url -o requirements.lock
