@@ -1,7 +1,6 @@
 """Who holds a lock, and whether anybody still waits for it."""
 
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -72,12 +71,7 @@ def test_a_child_of_ours_is_not_abandoned(running: subprocess.Popen[bytes]) -> N
     assert not is_abandoned(running.pid)
 
 
-def test_ending_waits_until_the_process_is_gone(running: subprocess.Popen[bytes]) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for it: it vanishes when it ends
-    try:
-        end(running.pid)
-    finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+def test_an_ended_process_holds_nothing(tmp_path: Path, running: subprocess.Popen[bytes]) -> None:
+    end(running.pid)
 
-    assert holder(Path(f"/proc/{running.pid}/none")) == 0
-    assert not Path(f"/proc/{running.pid}").exists()
+    assert holder(lock_of(tmp_path, running.pid)) == 0
