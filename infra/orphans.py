@@ -1,16 +1,12 @@
 """Nothing outlives the command that started it."""
 
 import ctypes
-import os
 import signal
-import time
 from pathlib import Path
 
 import msgspec
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-END_S_MAX = 60.0  # Pulumi finishes the resources it is at when it is told to stop
-POLL_S = 0.1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,14 +53,3 @@ def _name(pid: int) -> str:
     except OSError:
         return ""
     return Path(words[0].decode(errors="replace")).name
-
-
-def end(pid: int) -> None:
-    """The process is gone: asked first, made to after `END_S_MAX`."""
-    deadline = time.monotonic() + END_S_MAX
-    os.kill(pid, signal.SIGTERM)
-    while _is_pulumi(pid):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            return
-        time.sleep(POLL_S)

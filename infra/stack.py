@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
 from helix.topology.catalog import CATALOG
-from infra.orphans import die_with_parent, end, holder, is_abandoned
+from infra.orphans import die_with_parent, holder, is_abandoned
 from infra.outputs import Outputs, read
+from infra.provider.launcher import end
 from infra.provider.secrets import vault
 from infra.toolchain.ports import conflicts, wanted
 from infra.toolchain.pulumi import Pulumi, command, state_folder
@@ -24,6 +26,7 @@ from infra.toolchain.pulumi import Pulumi, command, state_folder
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "helix"
 INTERRUPTED = 130
+END_S_MAX = 60.0  # Pulumi finishes the resources it is at when it is told to stop
 
 
 class Stopped(BaseException):
@@ -113,9 +116,13 @@ def unlock(stack: Stack) -> None:
             )
         if pid:
             _say(f"ending an abandoned `pulumi` (pid {pid}) on stack `{stack.name}`")
-            end(pid)
+            end(partial(_holders, lock), END_S_MAX)
         _say(f"clearing a stale lock of stack `{stack.name}`")
         stack.ask("cancel", "--yes", "--stack", stack.name)
+
+
+def _holders(lock: Path) -> list[int]:
+    return [pid] if (pid := holder(lock)) else []
 
 
 def select(stack: Stack, settings: Mapping[str, str]) -> None:
@@ -165,21 +172,20 @@ def outputs(stack: Stack) -> Outputs:
     return read(stack.ask("stack", "output", "document", "--json", "--stack", stack.name))
 
 
-def environment(stack: Stack) -> dict[str, str]:
+def environment(stack: Stack, found: Outputs) -> dict[str, str]:
     """What curl, Locust and scripts need: the address and a key that may do everything."""
-    return {"HELIX_URL": outputs(stack).url, "HELIX_API_KEY": vault(stack.home)("api-key")}
+    return {"HELIX_URL": found.url, "HELIX_API_KEY": vault(stack.home)("api-key")}
 
 
-def demo(stack: Stack) -> None:
+def demo(stack: Stack, found: Outputs) -> None:
     """A real meeting goes in and comes back."""
     argv = [sys.executable, "-m", "validation.demo"]
-    if _wait(argv, {**stack.pulumi.env, **environment(stack)}):
+    if _wait(argv, {**stack.pulumi.env, **environment(stack, found)}):
         raise UnavailableError("demo", "the demo failed: `make status` says what is unhealthy")
 
 
-def farewell(stack: Stack) -> None:
+def farewell(stack: Stack, found: Outputs) -> None:
     """Addresses, how to get the key, and the next commands to try."""
-    found = outputs(stack)
     flag = "" if stack.name == "local" else f" STACK={stack.name}"
     _say("")
     for name, address in sorted(found.addresses().items()):
@@ -237,8 +243,9 @@ def _parted(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 def _up(stack: Stack, settings: Mapping[str, str]) -> None:
     up(stack, settings)
-    demo(stack)
-    farewell(stack)
+    found = outputs(stack)
+    demo(stack, found)
+    farewell(stack, found)
 
 
 def _down(stack: Stack, _: Mapping[str, str]) -> None:
@@ -250,7 +257,7 @@ def _purge(stack: Stack, _: Mapping[str, str]) -> None:
 
 
 def _env(stack: Stack, _: Mapping[str, str]) -> None:
-    for name, value in environment(stack).items():
+    for name, value in environment(stack, outputs(stack)).items():
         _say(f"export {name}={value}")
 
 
@@ -261,7 +268,7 @@ def _pulumi(stack: Stack, words: Sequence[str]) -> int:
 
 def _exec(stack: Stack, words: Sequence[str]) -> int:
     """A command of the user's with the stack's address and key in its environment."""
-    return _wait(words, {**stack.pulumi.env, **environment(stack)})
+    return _wait(words, {**stack.pulumi.env, **environment(stack, outputs(stack))})
 
 
 def _shell(name: str) -> Callable[[Stack, Sequence[str]], int]:

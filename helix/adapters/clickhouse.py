@@ -166,15 +166,8 @@ def migrate(engine: Engine) -> list[str]:
         int(version): str(digest) for version, digest in engine.rows(queries.migrations_applied)
     }
     wanted = statements.migrations(SERVICE)
-    ran: list[str] = []
-    for migration in statements.outstanding(wanted, applied, store=SERVICE):
-        for text in migration.statements:
-            engine.run(text)
-        engine.run(
-            queries.migration_record,
-            version=migration.version,
-            name=migration.name,
-            digest=migration.digest,
-        )
-        ran.append(f"{migration.version:04}_{migration.name}")
-    return ran
+    return statements.carry_out(
+        statements.outstanding(wanted, applied, store=SERVICE),
+        engine.run,
+        record=lambda row: engine.run(queries.migration_record, **row),
+    )

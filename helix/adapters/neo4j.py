@@ -35,24 +35,16 @@ def connected(settings: Neo4j) -> Generator[neo4j.Driver]:
 
 def migrate(settings: Neo4j) -> list[str]:
     """The names of the migrations that ran now; every statement may be run again after a crash."""
-    ran: list[str] = []
     with connected(settings) as driver:
         _run(driver, queries.migrations_create)
         rows = _run(driver, queries.migrations_applied)
         applied = {int(row["version"]): str(row["digest"]) for row in rows}
         wanted = statements.migrations(SERVICE)
-        for migration in statements.outstanding(wanted, applied, store=SERVICE):
-            for text in migration.statements:
-                _run(driver, text)
-            _run(
-                driver,
-                queries.migration_record,
-                version=migration.version,
-                name=migration.name,
-                digest=migration.digest,
-            )
-            ran.append(f"{migration.version:04}_{migration.name}")
-    return ran
+        return statements.carry_out(
+            statements.outstanding(wanted, applied, store=SERVICE),
+            lambda text: _run(driver, text),
+            record=lambda row: _run(driver, queries.migration_record, **row),
+        )
 
 
 def _run(driver: neo4j.Driver, statement: str, **values: object) -> list[neo4j.Record]:

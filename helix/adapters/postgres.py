@@ -249,22 +249,17 @@ def save_conversations(
 
 def migrate(session: Session) -> list[str]:
     """The names of the migrations that ran now, each in one transaction with its record."""
-    ran: list[str] = []
     with session.transaction() as connection:
         connection.execute(queries.migrations_lock.encode())
         connection.execute(queries.migrations_create.encode())
         rows = connection.execute(queries.migrations_applied.encode()).fetchall()
         applied: dict[int, str] = {row["version"]: row["digest"] for row in rows}
         wanted = statements.migrations(SERVICE)
-        for migration in statements.outstanding(wanted, applied, store=SERVICE):
-            for text in migration.statements:
-                connection.execute(text.encode())
-            record = {"version": migration.version, "name": migration.name}
-            connection.execute(
-                queries.migration_record.encode(), record | {"digest": migration.digest}
-            )
-            ran.append(f"{migration.version:04}_{migration.name}")
-    return ran
+        return statements.carry_out(
+            statements.outstanding(wanted, applied, store=SERVICE),
+            lambda text: connection.execute(text.encode()),
+            record=lambda row: connection.execute(queries.migration_record.encode(), row),
+        )
 
 
 def put_api_key(session: Session, credential: Credential, digest: str) -> bool:

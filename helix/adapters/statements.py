@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -66,6 +66,22 @@ def outstanding(
                 "it ran: restore it and add a new one"
             )
     return [migration for migration in wanted if migration.version not in applied]
+
+
+def carry_out(
+    todo: Iterable[Migration],
+    run: Callable[[str], object],
+    *,
+    record: Callable[[dict[str, object]], object],
+) -> list[str]:
+    """Each migration statement by statement, then its record; the names of those that ran."""
+    ran: list[str] = []
+    for migration in todo:
+        for text in migration.statements:
+            run(text)
+        record({"version": migration.version, "name": migration.name, "digest": migration.digest})
+        ran.append(f"{migration.version:04}_{migration.name}")
+    return ran
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:

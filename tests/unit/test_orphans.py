@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.orphans import end, holder, is_abandoned
+from infra.orphans import holder, is_abandoned
+from infra.provider.launcher import end
 
 SLEEP_S = "30"
 
@@ -72,6 +73,7 @@ def test_a_child_of_ours_is_not_abandoned(running: subprocess.Popen[bytes]) -> N
 
 
 def test_an_ended_process_holds_nothing(tmp_path: Path, running: subprocess.Popen[bytes]) -> None:
-    end(running.pid)
+    lock = lock_of(tmp_path, running.pid)
+    end(lambda: [pid] if (pid := holder(lock)) else [])
 
-    assert holder(lock_of(tmp_path, running.pid)) == 0
+    assert holder(lock) == 0
