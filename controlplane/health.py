@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlplane.instants import instant
 from controlplane.placement import Instance
 from helix.adapters.probes import ANSWER_S_MAX, Check, ask
+from helix.budgets import LAG_RECORDS, LAG_RECORDS_MAX
 from helix.client.wire import Evidence, HealthReport, Status
 from helix.errors import UnavailableError
 from helix.ports import Clock
@@ -22,9 +23,7 @@ from helix.topology.model import Service, Topology, port_of
 
 LOOK_S_MAX = 5.0
 FRESH_S = 1.0  # many callers, one look
-LAG_RECORDS_MAX = 10_000
 LAG_BYTES_MAX = 4 * 1024 * 1024
-LAG_METRIC = "helix_pipeline_lag_records"
 WORKERS = "workers"
 LOG = "kafka"
 # What each part of the platform stands on.
@@ -115,7 +114,7 @@ def lag(check: Check, *, timeout_s: float = ANSWER_S_MAX) -> dict[str, float]:
         text = answer.read(LAG_BYTES_MAX).decode(errors="replace")
     behind: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
-        for sample in family.samples if family.name == LAG_METRIC else ():
+        for sample in family.samples if family.name == LAG_RECORDS else ():
             name = sample.labels.get("pipeline", "")
             behind[name] = behind.get(name, 0.0) + sample.value
     return behind

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from helix.budgets import LAG_RECORDS
+
 SAVE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -11,7 +13,7 @@ class Meters:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.lag_records = Gauge(
-            "helix_pipeline_lag_records",
+            LAG_RECORDS,
             "Records in the log that the pipeline has not saved",
             ("pipeline", "partition"),
             registry=self.registry,

@@ -1,8 +1,8 @@
 """The alert rules: what an operator must know, with what to look at first."""
 
+from helix.budgets import LAG_RECORDS, LAG_RECORDS_MAX
 from helix.topology.model import Record
 
-LAG_RECORDS_MAX = 10_000
 PARTS_MAX = 300  # of one partition; the server itself slows inserts down at 1,000
 DISK_FREE_RATIO_MIN = 0.1
 MEMORY_FREE_RATIO_MIN = 0.05
@@ -35,7 +35,7 @@ ALERTS = (
     ),
     Alert(
         name="PipelineBehind",
-        expr=f"sum by (pipeline) (helix_pipeline_lag_records) > {LAG_RECORDS_MAX}",
+        expr=f"sum by (pipeline) ({LAG_RECORDS}) > {LAG_RECORDS_MAX}",
         for_s=60,
         severity="page",
         summary="pipeline `{{ $labels.pipeline }}` is {{ $value }} records behind its topic",

@@ -27,7 +27,7 @@ OFFSET = 20_000
 NAME = "test"
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND_S_MAX = 590
-POLL_S = 0.2
+POLL_S = 0.05
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

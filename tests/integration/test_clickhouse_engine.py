@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
+from tests.integration.conftest import eventually
+
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,7 +33,6 @@ PASSWORD = "a-password"
 READER_PASSWORD = "another"
 START_S_MAX = 30
 STOP_S_MAX = 15
-POLL_S = 0.02
 MIB = 1024 * 1024
 
 
@@ -90,13 +91,6 @@ class Engine:
         return httpx.post(
             self.url, params=params, content=sql, auth=("helix", PASSWORD), timeout=30
         )
-
-
-def eventually(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(POLL_S)
 
 
 @contextlib.contextmanager

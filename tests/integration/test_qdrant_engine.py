@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +18,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from helix.adapters import qdrant
 from helix.settings import Qdrant, Secret
 from helix.topology.catalog import CATALOG
+from tests.integration.conftest import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -27,7 +27,6 @@ KEY = "a-key"
 START_S_MAX = 20
 STOP_S_MAX = 15
 BUILD_S_MAX = 20
-POLL_S = 0.02
 SIZE = 8
 INDEX_POINTS_MIN = 400
 
@@ -73,13 +72,6 @@ class Engine:
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.end(how)
         self.process = self._start()
-
-
-def eventually(holds: Callable[[], bool], *, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(POLL_S)
 
 
 @contextlib.contextmanager
