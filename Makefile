@@ -56,6 +56,17 @@ refresh: setup ## Let Pulumi look at what really runs
 status: $(READY) ## Compare the catalogue with what really runs
 	@$(call stack,exec) -- $(PYTHON) -m validation.status
 
+.PHONY: load
+load: $(READY) ## Load it and judge every route: make load USERS=50 MINUTES=3 RECORD=load.json
+	@$(call stack,exec) -- $(PYTHON) -m loadtest $(if $(USERS),--users $(USERS)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(if $(RECORD),--record $(RECORD))
+
+.PHONY: bench
+bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K1,W2 ROUNDS=5
+	@$(call stack,exec) -- $(PYTHON) -m validation.benchmarks \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@$(PYTHON) docs/generate.py
+
 .PHONY: topology
 topology: $(READY) ## Print what runs where, how big, on which port
 	@$(PYTHON) -m helix.topology
@@ -107,5 +118,5 @@ docs: $(READY) ## Generate the reference pages
 
 .PHONY: lock
 lock: $(READY) ## Renew requirements.lock from pyproject.toml
-	@.venv/bin/uv pip compile pyproject.toml --group dev --group spark --group load --quiet \
+	@.venv/bin/uv pip compile pyproject.toml --group dev --group spark --group load --group bench --quiet \
 	  --generate-hashes --universal --python-version 3.11 --no-emit-index-url -o requirements.lock

@@ -65,6 +65,8 @@ class Http(Group, frozen=True):
     host: str = "127.0.0.1"
     port: int = _port("control-plane", "http")
     body_bytes_max: int = 4 * 1024 * 1024
+    requests_per_min_max: int = 6_000  # of one key
+    cors_origins: str = ""  # who may call from a browser, separated by commas; nobody by default
 
 
 class Kafka(Group, frozen=True):
@@ -147,6 +149,25 @@ class Iceberg(Group, frozen=True):
     port: int = _port("iceberg-rest", "http")
 
 
+class Jwt(Group, frozen=True):
+    """Tokens of somebody else's making: verified here, never issued. Off without `jwks_url`."""
+
+    jwks_url: str = ""
+    issuer: str = ""
+    audience: str = ""
+    tenant_claim: str = "tenant"
+    scope_claim: str = "scope"
+
+
+class Summariser(Group, frozen=True):
+    """An OpenAI-compatible model that may write summaries. Off without `url`."""
+
+    url: str = ""
+    model: str = ""
+    key: Secret = Secret("")
+    answer_s_max: float = 10.0
+
+
 class Stack(Group, frozen=True):
     """The stack this program belongs to."""
 
@@ -169,6 +190,8 @@ class Settings(Group, frozen=True):
     redis: Redis = Redis()
     rabbitmq: Rabbitmq = Rabbitmq()
     iceberg: Iceberg = Iceberg()
+    jwt: Jwt = Jwt()
+    summariser: Summariser = Summariser()
     stack: Stack = Stack()
 
 

@@ -1,4 +1,4 @@
-"""`python -m runtime NAME | --all | bootstrap`: run one pipeline or all, or make the stores."""
+"""`python -m runtime NAME | --all | bootstrap | letters | replay | bury`: work, or see to it."""
 
 import argparse
 import gc
@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from helix.adapters.postgres import EVENTS_PIPELINE
 from helix.errors import HelixError
 from helix.settings import Settings, from_env
-from runtime import http
+from runtime import commands, http, snapshots
 from runtime.loop import Loop
 from runtime.meters import Meters, Readiness
 from runtime.pipelines import PIPELINES, Pipeline
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """What the process ends with: 0 done, 1 the environment or a store is wrong."""
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -35,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
     )
     try:
-        settings = from_env(os.environ)  # noqa: TID251 - the composition root
+        if words[:1] and words[0] in commands.COMMANDS:
+            return commands.run(words, _settings, _clock)
+        given = _parser().parse_args(words)
+        settings = _settings()
         if given.name == "bootstrap":
             from runtime import bootstrap  # noqa: PLC0415 - workers need none of its seven clients
 
@@ -48,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _settings() -> Settings:
+    return from_env(os.environ)  # noqa: TID251 - the composition root
+
+
 def work(settings: Settings, pipelines: Sequence[Pipeline]) -> int:
     """Run the pipelines, a thread each, until SIGTERM or SIGINT; 1 when one of them died."""
     stop = threading.Event()
@@ -57,12 +65,17 @@ def work(settings: Settings, pipelines: Sequence[Pipeline]) -> int:
     readiness = Readiness(tuple(pipeline.name for pipeline in pipelines))
     server = http.serve(settings.http, meters, readiness)
     died: list[str] = []
-    threads = [
-        threading.Thread(target=_run, args=(loop, pipeline.name, stop, died), name=pipeline.name)
+    workers: dict[str, Loop | snapshots.Snapshots] = {
+        pipeline.name: Loop(
+            pipeline, settings, clock=_clock, stop=stop, meters=meters, readiness=readiness
+        )
         for pipeline in pipelines
-        for loop in [
-            Loop(pipeline, settings, clock=_clock, stop=stop, meters=meters, readiness=readiness)
-        ]
+    }
+    if EVENTS_PIPELINE in workers:  # who keeps the warm copy takes the snapshots from it
+        workers["snapshots"] = snapshots.connected(settings, clock=_clock, stop=stop, meters=meters)
+    threads = [
+        threading.Thread(target=_run, args=(worker, name, stop, died), name=name)
+        for name, worker in workers.items()
     ]
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -79,9 +92,11 @@ def work(settings: Settings, pipelines: Sequence[Pipeline]) -> int:
     return 1 if died else 0
 
 
-def _run(loop: Loop, name: str, stop: threading.Event, died: list[str]) -> None:
+def _run(
+    worker: Loop | snapshots.Snapshots, name: str, stop: threading.Event, died: list[str]
+) -> None:
     try:
-        loop.run()
+        worker.run()
     except BaseException:
         log.exception("pipeline_died", pipeline=name)
         died.append(name)
@@ -103,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     names = [pipeline.name for pipeline in PIPELINES]
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--all", action="store_true", help="every pipeline, a thread each")
-    group.add_argument("name", nargs="?", choices=[*names, "bootstrap"], help="what to run")
+    group.add_argument(
+        "name", nargs="?", choices=[*names, "bootstrap", *commands.COMMANDS], help="what to run"
+    )
     return parser
 
 

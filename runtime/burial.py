@@ -7,22 +7,20 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from helix.adapters.kafka import SERVICE, away, producer_config
 from helix.domain.ids import derived_id, log_key
 from helix.errors import HelixError, UnavailableError
-from helix.events import DeadLetter, encode
-from helix.ports import Clock
+from helix.events import EVENT_BYTES_MAX, DeadLetter, encode
 from helix.settings import Kafka
 
 TOPIC = "helixagent.dead-letters"
 REASON_CHARS_MAX = 500
+HELD_BYTES_MAX = EVENT_BYTES_MAX // 2  # of key and value together: in JSON they are a third larger
 
 
 class Burial:
     """Sends dead letters and waits for their acknowledgement."""
 
-    def __init__(self, settings: Kafka, pipeline: str, clock: Clock) -> None:
+    def __init__(self, settings: Kafka) -> None:
         self._producer = Producer(producer_config(settings), logger=None)
         self._wait_s_max = settings.deliver_ms_max / 1000
-        self._pipeline = pipeline
-        self._clock = clock
         self._failure: HelixError | None = None
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
@@ -39,29 +37,33 @@ class Burial:
         if self._failure is not None:
             raise self._failure
 
-    def letter(self, message: Message, epoch: str, reason: str) -> DeadLetter:
-        """What is kept of a record: the same id however often it is buried."""
-        now = self._clock()
-        topic, partition, offset = message.topic(), message.partition(), message.offset()
-        place = f"{topic}:{epoch}:{partition}:{offset}"
-        return DeadLetter(
-            event_id=derived_id(place, self._pipeline),
-            tenant="",  # nobody's: what could not be decoded names no tenant to believe
-            occurred_at=now,
-            ingested_at=now,
-            pipeline=self._pipeline,
-            reason=reason[:REASON_CHARS_MAX],
-            topic=topic or "",
-            epoch=epoch,
-            partition=-1 if partition is None else partition,
-            offset=-1 if offset is None else offset,
-            value=_bytes(message.value()),
-        )
-
     def _acked(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failure = away(error)
 
 
+def letter(message: Message, pipeline: str, *, epoch: str, reason: str, now: int) -> DeadLetter:
+    """What is kept of a record: the same id however often the pipeline buries it."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    place = f"{topic}:{epoch}:{partition}:{offset}"
+    key, value = _bytes(message.key()), _bytes(message.value())
+    holds = len(key) + len(value) <= HELD_BYTES_MAX
+    return DeadLetter(
+        event_id=derived_id(place, pipeline),
+        tenant="",  # nobody's: what could not be decoded names no tenant to believe
+        occurred_at=now,
+        ingested_at=now,
+        pipeline=pipeline,
+        reason=reason[:REASON_CHARS_MAX],
+        topic=topic or "",
+        epoch=epoch,
+        partition=-1 if partition is None else partition,
+        offset=-1 if offset is None else offset,
+        value=value if holds else b"",
+        key=key if holds else b"",
+        size=len(value),
+    )
+
+
 def _bytes(value: object) -> bytes:
-    return value if isinstance(value, bytes) else b""
+    return value if isinstance(value, bytes) else b""  # a record may have no key, or no value

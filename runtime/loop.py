@@ -8,42 +8,27 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from helix.adapters.kafka import Epochs, Readers, away, client_config, decoded, read
+from helix.adapters.kafka import Epochs, Readers, away, client_config, read
 from helix.adapters.postgres import Claim, Owned
+from helix.budgets import LAG_RECORDS_MAX
 from helix.domain.positions import Range
-from helix.errors import ConflictError, InvalidError, UnavailableError
-from helix.events import DeadLetter
+from helix.errors import ConflictError, UnavailableError
 from helix.ports import Clock
 from helix.settings import Settings
+from runtime.batch import BYTES_MAX, RANGE_BYTES_MAX, RANGE_RECORDS_MAX, Batch, Part
 from runtime.burial import Burial
 from runtime.meters import Meters, Readiness
 from runtime.pipelines import Pipeline
-from runtime.sinks import Record, Slice
+from runtime.saver import Saver
 
-RECORDS_MAX = 10_000  # of one batch, all partitions together
-BYTES_MAX = 8 * 1024 * 1024
-DRAIN_RECORDS_MAX = 1_000  # asked of the client at once
 QUEUED_KIB_MAX = 16 * 1024  # fetched ahead by the client
 POLL_S_MAX = 0.1
+REPORT_S = 0.25  # between two looks at the lag
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)  # the last one repeats until the store is back
 SESSION_MS = 6_000  # a killed worker's partitions go to another one after this
 IDLE_CODES = {KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT}  # noqa: SLF001 - their public names
 
 log = structlog.get_logger()
-
-
-class Cursor:
-    """A partition that is ours: what was saved, under which generation, and what waits."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.next = claim.next
-        self.generation = claim.generation
-        self.waiting: list[Message] = []
-
-    @property
-    def expected(self) -> int:
-        """The lowest offset that may come now."""
-        return (self.waiting[-1].offset() or 0) + 1 if self.waiting else self.next
 
 
 class Loop:
@@ -61,19 +46,21 @@ class Loop:
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        self._clock = clock
         self._stop = stop
         self._meters = meters
         self._readiness = readiness
         self._sink = pipeline.open(settings)
-        self._burial = Burial(settings.kafka, pipeline.name, clock)
+        self._burial = Burial(settings.kafka)
+        self._saver = Saver(pipeline, self._sink, self._burial.bury, clock=clock, meters=meters)
         self._epochs = Epochs(settings.kafka)
         self._readers = Readers(settings.kafka)
-        self._cursors: dict[int, Cursor] = {}
+        self._batch = Batch()
         self._epoch = ""
+        self._joined = False  # the group gave us our share, were it nothing
+        self._catching_up = CatchingUp()
         self._moved = False  # the group changed since the last look
         self._held = False  # a batch waits for its store: nothing more is fetched
-        self._buried: set[str] = set()  # of the batch in hand: a retried save buries nothing twice
+        self._reported = 0.0
 
     def run(self) -> None:
         """Work until told to stop; a lost partition means joining the group again."""
@@ -108,12 +95,23 @@ class Loop:
             while not self._stop.is_set():
                 self._gather(consumer)
                 self._save(consumer)
+                self._same_topic()
                 self._report(consumer)
         except KafkaException as error:
             raise away(error) from error
         finally:
-            self._cursors.clear()
-            consumer.close()
+            self._leave(consumer)
+
+    def _leave(self, consumer: Consumer) -> None:
+        self._batch.clear()
+        self._joined = self._held = False
+        consumer.close()
+
+    def _same_topic(self) -> None:
+        """A topic that was made anew begins at 0 again: so does whoever reads it."""
+        seen = self._epochs.glimpse(self._pipeline.topic)
+        if seen is not None and seen.epoch != self._epoch:
+            raise ConflictError(f"`{self._pipeline.topic}` was made anew: join the group again")
 
     def _config(self) -> dict[str, Any]:
         return client_config(
@@ -126,6 +124,7 @@ class Loop:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": SESSION_MS,
                 "queued.max.messages.kbytes": QUEUED_KIB_MAX,
+                "fetch.max.bytes": BYTES_MAX,
                 "fetch.wait.max.ms": 50,
             },
         )
@@ -135,14 +134,14 @@ class Loop:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._moved = True
         claims = self._claimed([place.partition for place in partitions])
-        self._cursors |= {claim.partition: Cursor(claim) for claim in claims}
+        for claim in claims:
+            self._batch.own(claim)
         topic = self._pipeline.topic
         places = [TopicPartition(topic, claim.partition, claim.next) for claim in claims]
         consumer.incremental_assign(places)
         if self._held:
             consumer.pause(places)
-        if not self._stop.is_set():
-            self._readiness.ready(self._pipeline.name)
+        self._joined = not self._stop.is_set()
 
     def _claimed(self, partitions: Sequence[int]) -> list[Claim]:
         """The claims, doubtful ranges inserted again; none when told to stop meanwhile."""
@@ -162,23 +161,32 @@ class Loop:
         span = claim.pending
         if span is None:
             return claim
+        self._saver.save([Part(Owned(span, claim.generation), self._read(span))])
+        log.info("range_recovered", pipeline=self._pipeline.name, range=span.token)
+        return Claim(claim.partition, span.end, claim.generation)
+
+    def _read(self, span: Range) -> list[Message]:
+        """The records of a range that was one batch: no more than a batch comes into memory."""
         reader = self._readers.take()
+        messages: list[Message] = []
+        size = 0
         try:
-            messages = [message for batch in read(reader, span) for message in batch]
+            for batch in read(reader, span):
+                messages += batch
+                size += sum(map(len, batch))
+                if len(messages) > RANGE_RECORDS_MAX or size > RANGE_BYTES_MAX:
+                    raise AssertionError(f"{span.token} is more than any batch was")
         except KafkaException as error:
             raise away(error) from error
         finally:
             self._readers.give(reader)
-        records, letters = self._decoded(messages)
-        self._burial.bury(letters)
-        self._sink.save([Slice(Owned(span, claim.generation), records)])
-        log.info("range_recovered", pipeline=self._pipeline.name, range=span.token)
-        return Claim(claim.partition, span.end, claim.generation)
+        return messages
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._moved = True
         for place in partitions:
-            self._cursors.pop(place.partition, None)
+            self._batch.lose(place.partition)
+            self._meters.lag_records.remove(self._pipeline.name, str(place.partition))
         consumer.incremental_unassign(partitions)
 
     # A batch: wait for the first record only, then take what is there.
@@ -189,9 +197,9 @@ class Loop:
             return
         self._keep(consumer, [first])
         until = time.monotonic() + self._pipeline.gather_s
-        while not self._stop.is_set() and not self._full():
+        while not self._stop.is_set() and not self._batch.full:
             left = until - time.monotonic()
-            more = consumer.consume(DRAIN_RECORDS_MAX, timeout=max(0.0, min(left, POLL_S_MAX)))
+            more = consumer.consume(self._batch.wanted, timeout=max(0.0, min(left, POLL_S_MAX)))
             self._keep(consumer, more)
             if not more and left <= 0:
                 return
@@ -201,20 +209,21 @@ class Loop:
         return consumer.poll(timeout_s)
 
     def _keep(self, consumer: Consumer, messages: Iterable[Message]) -> None:
-        """Add records to their partitions; what came with a change of the group is read again."""
-        touched: set[int] = set()
+        """Add records to their partitions; what came too early is read again in its time."""
+        early: set[int] = set()
         for message in messages:
             self._usable(message)
-            cursor = self._cursors.get(message.partition() or 0)
-            if message.error() is not None or cursor is None:
+            partition = message.partition() or 0
+            if message.error() is not None or partition not in self._batch.cursors:
                 continue
-            if self._moved:
-                touched.add(message.partition() or 0)
-            elif (message.offset() or 0) >= cursor.expected:
-                cursor.waiting.append(message)
+            # With a change of the group, places changed; in a full batch there is no room.
+            if self._moved or self._batch.full or partition in early:
+                early.add(partition)
+            else:
+                self._batch.add(message)
         self._moved = False
-        for partition in touched:
-            place = self._cursors[partition].expected
+        for partition in early:
+            place = self._batch.cursors[partition].expected
             consumer.seek(TopicPartition(self._pipeline.topic, partition, place))
 
     def _usable(self, message: Message) -> None:
@@ -222,86 +231,32 @@ class Loop:
         if error is not None and error.code() not in IDLE_CODES:
             raise away(error)
 
-    def _full(self) -> bool:
-        waiting = [message for cursor in self._cursors.values() for message in cursor.waiting]
-        return len(waiting) >= RECORDS_MAX or sum(len(message) for message in waiting) >= BYTES_MAX
-
     # The effect: saved under the fence, or held until its store is back.
 
     def _save(self, consumer: Consumer) -> None:
+        """What waits is saved, also when told to stop: then it is tried once."""
         attempt = 0
-        while (slices := self._slices()) and not self._stop.is_set():
+        while parts := self._batch.parts(self._pipeline.topic, self._epoch):
             try:
-                self._saved(consumer, *slices)
-                break
+                self._saver.save(parts)
+                self._pass(consumer, parts)
             except UnavailableError as error:
                 self._blocked(error.message)
+                if self._stop.is_set():
+                    return
                 self._hold(consumer, BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
                 attempt += 1
-        if self._held and not self._stop.is_set():
+        if self._held:
             self._held = False
+            self._reported = 0.0
             consumer.resume(consumer.assignment())
-            self._readiness.ready(self._pipeline.name)
 
-    def _slices(self) -> tuple[list[Slice], list[DeadLetter]] | None:
-        """What waits, cut into one range a partition; what cannot be decoded set apart."""
-        slices: list[Slice] = []
-        buried: list[DeadLetter] = []
-        for partition, cursor in self._cursors.items():
-            if cursor.waiting:
-                records, letters = self._decoded(cursor.waiting)
-                span = Range(
-                    self._pipeline.topic, self._epoch, partition, cursor.next, cursor.expected
-                )
-                slices.append(Slice(Owned(span, cursor.generation), records))
-                buried += letters
-        return (slices, buried) if slices else None
-
-    def _decoded(self, messages: Iterable[Message]) -> tuple[list[Record], list[DeadLetter]]:
-        records: list[Record] = []
-        letters: list[DeadLetter] = []
-        for message in messages:
-            try:
-                records.append(self._record(message))
-            except InvalidError as error:
-                letters.append(self._burial.letter(message, self._epoch, error.message))
-        return records, letters
-
-    def _record(self, message: Message) -> Record:
-        stored = decoded(message, self._epoch)
-        if not isinstance(stored.event, self._pipeline.events):
-            raise InvalidError(f"`{type(stored.event).__name__}` is of another topic")
-        value = message.value()
-        return Record(stored, value if isinstance(value, bytes) else b"")
-
-    def _saved(self, consumer: Consumer, slices: list[Slice], letters: list[DeadLetter]) -> None:
-        name = self._pipeline.name
-        fresh = [letter for letter in letters if letter.event_id not in self._buried]
-        if fresh:
-            self._burial.bury(fresh)
-            self._buried |= {letter.event_id for letter in fresh}
-            self._meters.dead_letters.labels(name).inc(len(fresh))
-        with self._meters.save_s.labels(name).time():
-            self._sink.save(slices)
-        for part in slices:
-            cursor = self._cursors[part.owned.span.partition]
-            cursor.next = part.owned.span.end
-            cursor.waiting = []
-        self._buried.clear()
-        self._meters.batches.labels(name).inc()
-        self._meters.events.labels(name).inc(sum(len(part.records) for part in slices))
-        oldest = min(
-            (record.stored.event.ingested_at for part in slices for record in part.records[:1]),
-            default=self._clock(),
-        )
-        self._meters.lag_s.labels(name).set(max(0.0, (self._clock() - oldest) / 1e6))
+    def _pass(self, consumer: Consumer, parts: Sequence[Part]) -> None:
+        for part in parts:
+            self._batch.saved(part)
+        spans = [part.owned.span for part in parts]
         consumer.commit(  # only displays lag: the store's watermark is what counts
-            offsets=[
-                TopicPartition(
-                    part.owned.span.topic, part.owned.span.partition, part.owned.span.end
-                )
-                for part in slices
-            ],
+            offsets=[TopicPartition(span.topic, span.partition, span.end) for span in spans],
             asynchronous=True,
         )
 
@@ -316,14 +271,52 @@ class Loop:
                 self._moved = True  # fetched before the pause: read it again
                 self._keep(consumer, [stray])
 
+    # What is told of it: the lag, and whether others may count on us.
+
     def _report(self, consumer: Consumer) -> None:
+        if time.monotonic() - self._reported < REPORT_S or not self._joined:
+            return
+        self._reported = time.monotonic()
         name = self._pipeline.name
-        total = 0
-        for partition, cursor in self._cursors.items():
-            place = TopicPartition(self._pipeline.topic, partition)
-            marks = consumer.get_watermark_offsets(place, cached=True)
-            lag = max(0, marks[1] - cursor.next) if marks else 0
-            total += lag
-            self._meters.lag_records.labels(name, str(partition)).set(lag)
-        if not total:
-            self._meters.lag_s.labels(name).set(0)
+        lags = {
+            partition: self._lag(consumer, partition, cursor.next)
+            for partition, cursor in self._batch.cursors.items()
+        }
+        for partition, lag in lags.items():
+            if lag is not None:
+                self._meters.lag_records.labels(name, str(partition)).set(lag)
+        self._ready(list(lags.values()))
+
+    def _lag(self, consumer: Consumer, partition: int, place: int) -> int | None:
+        """How far the partition's end is; None before the broker said where it is."""
+        marks = consumer.get_watermark_offsets(
+            TopicPartition(self._pipeline.topic, partition), cached=True
+        )
+        return max(0, marks[1] - place) if marks and marks[1] >= 0 else None
+
+    def _ready(self, lags: Sequence[int | None]) -> None:
+        if not any(lags):
+            self._meters.lag_s.labels(self._pipeline.name).set(0)
+        why = self._catching_up.blocker(lags)
+        if why:
+            self._readiness.blocked(self._pipeline.name, why)
+        else:
+            self._readiness.ready(self._pipeline.name)
+
+
+class CatchingUp:
+    """Whether others may count on a pipeline: from the first time it was near the log's end.
+
+    Later lag makes it slow, not unready: a restart would only add to it.
+    """
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def blocker(self, lags: Sequence[int | None]) -> str:
+        """What keeps it from being counted on, now that its partitions are so far behind."""
+        if None not in lags:
+            self._done = self._done or sum(filter(None, lags)) <= LAG_RECORDS_MAX
+        if self._done:
+            return ""
+        return f"{sum(filter(None, lags))} records behind at least, ready below {LAG_RECORDS_MAX}"

@@ -39,6 +39,9 @@ class Meters:
             ("pipeline",),
             registry=self.registry,
         )
+        self.snapshots = Counter(
+            "helix_snapshots", "Snapshots of conversations kept", registry=self.registry
+        )
         self.save_s = Histogram(
             "helix_pipeline_save_seconds",
             "Time one save takes",

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from helix.adapters.clickhouse import EVENTS_PIPELINE
+from helix.adapters.postgres import EVENTS_PIPELINE, STATES_PIPELINE, TOPIC
 from helix.domain import conversations
 from helix.events import ConversationEvent
 from helix.settings import Settings
@@ -34,9 +34,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 
 PIPELINES = (
     Pipeline(
-        name="conversation-states",
+        name=STATES_PIPELINE,
         noun="conversations",
-        topic="helixagent.conversations",
+        topic=TOPIC,
         events=ConversationEvent,
         function=conversations.fold,
         store=Store.POSTGRES,
@@ -46,7 +46,7 @@ PIPELINES = (
     Pipeline(
         name=EVENTS_PIPELINE,
         noun="conversations",
-        topic="helixagent.conversations",
+        topic=TOPIC,
         events=ConversationEvent,
         function=to_row,
         store=Store.CLICKHOUSE,

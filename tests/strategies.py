@@ -1,16 +1,22 @@
 """What Hypothesis draws: events and logs as they can come."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from helix.domain.positions import Position, Stored
 from helix.events import (
+    ContextCompressed,
     ConversationCompleted,
     ConversationCreated,
     ConversationEvent,
     Message,
     MessageAdded,
+    MessageDeleted,
+    MessageEdited,
     Outcome,
     Role,
+    Survival,
 )
 
 MICROS_MAX = 4_102_444_800_000_000
@@ -24,9 +30,13 @@ metadata = st.dictionaries(
     texts, st.none() | st.booleans() | st.integers(-9, 9) | texts, max_size=3
 )
 
+message_ids = st.sampled_from(["m1", "m2", "m3"]) | texts
+counts = st.integers(0, 10_000)
+shares = st.none() | st.floats(0, 1)
+
 messages = st.builds(
     Message,
-    message_id=texts,
+    message_id=message_ids,
     role=st.sampled_from(ROLES),
     content=texts,
     name=texts,
@@ -41,38 +51,46 @@ def events(
     conversation: str = "c", *, ids: st.SearchStrategy[str] = texts
 ) -> st.SearchStrategy[ConversationEvent]:
     """Any event of one conversation."""
-    one = st.just(conversation)
-    tenant = st.just("t")
+    stamped: dict[str, st.SearchStrategy[Any]] = {
+        "event_id": ids,
+        "tenant": st.just("t"),
+        "occurred_at": micros,
+        "ingested_at": micros,
+        "conversation_id": st.just(conversation),
+    }
     return st.one_of(
         st.builds(
             ConversationCreated,
-            event_id=ids,
-            tenant=tenant,
-            occurred_at=micros,
-            ingested_at=micros,
-            conversation_id=one,
+            **stamped,
             user_id=names,
             session_id=texts,
             title=texts,
             metadata=metadata,
         ),
+        st.builds(MessageAdded, **stamped, message=messages),
         st.builds(
-            MessageAdded,
-            event_id=ids,
-            tenant=tenant,
-            occurred_at=micros,
-            ingested_at=micros,
-            conversation_id=one,
-            message=messages,
+            MessageEdited,
+            **stamped,
+            message_id=message_ids,
+            content=texts,
+            tokens=st.integers(0, 50),
         ),
+        st.builds(MessageDeleted, **stamped, message_id=message_ids),
+        st.builds(ConversationCompleted, **stamped, outcome=st.sampled_from(OUTCOMES)),
         st.builds(
-            ConversationCompleted,
-            event_id=ids,
-            tenant=tenant,
-            occurred_at=micros,
-            ingested_at=micros,
-            conversation_id=one,
-            outcome=st.sampled_from(OUTCOMES),
+            ContextCompressed,
+            **stamped,
+            strategy=texts,
+            tokens_max=counts,
+            original_messages=counts,
+            compressed_messages=counts,
+            original_tokens=counts,
+            compressed_tokens=counts,
+            pins_kept=counts,
+            survival=st.builds(Survival, entities=shares, numbers=shares, dates=shares),
+            quality_score=st.floats(0, 1),
+            took_us=counts,
+            model=texts,
         ),
     )
 

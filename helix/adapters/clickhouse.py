@@ -12,16 +12,38 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from helix.adapters import statements
-from helix.adapters.postgres import Marks
+from helix.adapters.postgres import EVENTS_PIPELINE, Marks
 from helix.domain.positions import Position, Stored
-from helix.errors import UnavailableError
+from helix.errors import InvalidError, UnavailableError
 from helix.events import decode
+from helix.ports import Trend
 from helix.settings import Clickhouse
 
 SERVICE = "clickhouse"
 CONNECT_S_MAX = 5
 ANSWER_S_MAX = 30
-EVENTS_PIPELINE = "conversation-events"
+# What is wrong with the rows themselves and stays wrong; anything else may pass.
+DATA_ERRORS = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        25,  # CANNOT_PARSE_ESCAPE_SEQUENCE
+        26,  # CANNOT_PARSE_QUOTED_STRING
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        69,  # ARGUMENT_OUT_OF_BOUND
+        72,  # CANNOT_PARSE_NUMBER
+        117,  # INCORRECT_DATA
+        131,  # TOO_LARGE_STRING_SIZE
+        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    }
+)
+# Rows of `conversation_events` sent here are read as its rows would be, and thrown away.
+NOWHERE = (
+    "FUNCTION null('tenant String, conversation_id String, epoch LowCardinality(String), "
+    "`partition` UInt16, `offset` UInt64, event_id String, type LowCardinality(String), "
+    "ingested_us Int64, value String')"
+)
 EVENTS_COLUMNS = (
     "tenant",
     "conversation_id",
@@ -39,11 +61,13 @@ queries = statements.load(SERVICE)
 
 @contextlib.contextmanager
 def reporting() -> Generator[None]:
-    """A server that is away or refuses becomes `UnavailableError`."""
+    """A server that is away becomes `UnavailableError`, rows it never takes `InvalidError`."""
     try:
         yield
     except (ClickHouseError, urllib3.exceptions.HTTPError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if getattr(error, "code", None) in DATA_ERRORS:
+            raise InvalidError(f"`{SERVICE}` refuses a row: {reason}") from error
         raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {reason}") from error
 
 
@@ -80,6 +104,17 @@ class Engine:
         with reporting():
             return client.query(statement, parameters=values).result_rows
 
+    def columns(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
+        """The statement's answer column by column; a `value` as the bytes it is."""
+        client = self.client()
+        with reporting():
+            return client.query(
+                statement,
+                parameters=values,
+                column_formats={"value": "bytes"},
+                column_oriented=True,
+            ).result_columns
+
     def run(self, statement: str, **values: object) -> None:
         """A statement without an answer."""
         client = self.client()
@@ -92,6 +127,7 @@ class Engine:
         settings = {
             "insert_deduplication_token": token,
             "deduplicate_blocks_in_dependent_materialized_views": 1,
+            "max_partitions_per_insert_block": 0,  # a batch may span as many months as it does
         }
         with reporting():
             client.raw_insert(
@@ -124,22 +160,62 @@ class Events:
         """The position up to which the warm copy is complete; None before the first record."""
         return await self._marks.get(EVENTS_PIPELINE, topic, partition)
 
-    async def events(self, tenant: str, conversation_id: str, *, before: Position) -> list[Stored]:
-        """Every event of the conversation below that position, in order, once each."""
+    async def events(
+        self, tenant: str, conversation_id: str, *, before: Position, first: Position | None = None
+    ) -> list[Stored]:
+        """Every event of the conversation from `first` up to and without `before`, in order.
+
+        Without `first`, from the beginning, earlier incarnations of the topic included.
+        """
+        return await asyncio.to_thread(
+            events_of, self._engine, tenant, conversation_id, before=before, first=first
+        )
+
+    async def event(self, tenant: str, event_id: str) -> Stored | None:
+        """One event by its id, None where the warm copy has none of that id."""
+        found = await asyncio.to_thread(
+            _read, self._engine, queries.conversation_event_by_id, tenant=tenant, event_id=event_id
+        )
+        return found[0] if found else None
+
+    async def trends(self, tenant: str, *, since: int, period_s: int) -> list[Trend]:
+        """Periods of that length since then, oldest first; periods without events are left out."""
         rows = await asyncio.to_thread(
             self._engine.rows,
-            queries.conversation_events_before,
+            queries.conversation_trends,
             tenant=tenant,
-            conversation_id=conversation_id,
-            epoch=before.epoch,
-            offset=before.offset,
+            since_s=since // 1_000_000 // period_s * period_s,
+            period_s=period_s,
         )
-        return in_order([_stored(row) for row in rows])
+        return [
+            Trend(
+                start=start_s * 1_000_000, conversations=several, messages=messages, tokens=tokens
+            )
+            for start_s, several, messages, tokens in rows
+        ]
 
     async def ping(self) -> str:
         """What the server answered; `UnavailableError` when it did not."""
         rows = await asyncio.to_thread(self._engine.rows, "SELECT version()")
         return f"SELECT version() answered {rows[0][0]}"
+
+
+def events_of(
+    engine: Engine,
+    tenant: str,
+    conversation_id: str,
+    *,
+    before: Position,
+    first: Position | None = None,
+) -> list[Stored]:
+    """What `Events.events` promises, for callers that wait."""
+    whose = {"tenant": tenant, "conversation_id": conversation_id}
+    end = {"epoch": before.epoch, "before": before.offset}
+    if first is not None and first.epoch == before.epoch:
+        statement = queries.conversation_events_between
+        return _read(engine, statement, **whose, **end, first=first.offset)
+    found = in_order(_read(engine, queries.conversation_events_before, **whose, **end))
+    return found if first is None else since(found, first, current=before.epoch)
 
 
 def in_order(events: list[Stored]) -> list[Stored]:
@@ -153,9 +229,21 @@ def in_order(events: list[Stored]) -> list[Stored]:
     return events
 
 
-def _stored(row: Sequence[Any]) -> Stored:
-    epoch, partition, offset, value = row
-    return Stored(position=Position(epoch, partition, offset), event=decode(value.encode()))
+def since(events: list[Stored], first: Position, *, current: str) -> list[Stored]:
+    """Those of the ordered events at that position or later; `current` is the latest epoch."""
+    same = [at for at, stored in enumerate(events) if stored.position.epoch == first.epoch]
+    if not same:
+        return [] if first.epoch == current else events
+    later = (at for at in same if events[at].position.offset >= first.offset)
+    return events[next(later, same[-1] + 1) :]
+
+
+def _read(engine: Engine, statement: str, **values: object) -> list[Stored]:
+    columns = engine.columns(statement, **values)
+    return [
+        Stored(position=Position(epoch, partition, offset), event=decode(value))
+        for epoch, partition, offset, value in zip(*columns, strict=True)
+    ]
 
 
 def migrate(engine: Engine) -> list[str]:

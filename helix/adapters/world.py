@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import AsyncGenerator
 
-from helix.adapters import clickhouse, kafka, postgres
+from helix.adapters import clickhouse, kafka, postgres, redis
+from helix.adapters.summariser import ChatSummariser
 from helix.ports import Clock, Ids, World
 from helix.settings import Settings
 
@@ -14,6 +15,8 @@ async def connected(settings: Settings, *, clock: Clock, ids: Ids) -> AsyncGener
     edge = postgres.Edge(settings.postgres)
     engine = clickhouse.Engine(settings.clickhouse)
     log = kafka.Log(settings.kafka)
+    server = redis.Server(settings.redis)
+    summariser = ChatSummariser(settings.summariser) if settings.summariser.url else None
     await edge.open()
     try:
         yield World(
@@ -23,8 +26,14 @@ async def connected(settings: Settings, *, clock: Clock, ids: Ids) -> AsyncGener
             conversations=postgres.States(edge),
             events=clickhouse.Events(engine, postgres.Marks(edge)),
             keys=postgres.ApiKeys(edge),
+            cache=redis.Cache(server),
+            limits=redis.Limits(server.lease),
+            summariser=summariser,
         )
     finally:
+        if summariser is not None:
+            await summariser.close()
         log.close()
         engine.close()
+        await server.close()
         await edge.close()

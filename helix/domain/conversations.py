@@ -7,16 +7,18 @@ import msgspec
 from helix.domain.positions import Position, Stored
 from helix.errors import InvalidError
 from helix.events import (
+    ContextCompressed,
     ConversationCompleted,
     ConversationCreated,
     ConversationEvent,
+    Event,
     Message,
     MessageAdded,
+    MessageDeleted,
+    MessageEdited,
     Metadata,
     Outcome,
 )
-
-RECENT_IDS_MAX = 16  # a retried request is published again within a few events of its first attempt
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,13 +34,27 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
     created_at: int
     last_at: int
+    event_count: int = 0
+    changes: int = 0  # edits and deletions: above 0 the counts below are those of a replay
     outcome: Outcome | None = None
     completed_at: int | None = None
     epoch: str
     partition: int
     first_offset: int
     last_offset: int
-    recent_ids: tuple[str, ...] = ()  # of the last events: the same event is never counted twice
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a resume starts from: everything below `upto`, folded and compressed."""
+
+    tenant: str
+    conversation_id: str
+    upto: Position
+    event_count: int
+    active_at: int  # the state's `last_at` when this was folded
+    stats: "Stats"
+    context: tuple[Message, ...]  # what the compression kept, in order
+    made_at: int
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +69,10 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fold(state: Conversation | None, stored: Stored) -> Conversation:
-    """The state after the event; handed the same event or an older position, the same state."""
+    """The state after the event; handed the same or an older position, the same state.
+
+    An event that was published twice is given once: at its first position.
+    """
     position, event = stored.position, stored.event
     if not isinstance(event, ConversationEvent):
         raise InvalidError(f"`{type(event).__name__}` says nothing about a conversation: bury it")
@@ -61,8 +80,12 @@ def fold(state: Conversation | None, stored: Stored) -> Conversation:
         return _applied(_blank(position, event), event)
     if state.epoch == position.epoch and position.offset <= state.last_offset:
         return state
-    moved = _moved(state, position)
-    return moved if event.event_id in state.recent_ids else _applied(moved, event)
+    return _applied(_moved(state, position), event)
+
+
+def named(event: Event) -> bool:
+    """Whether the log may hold the event again: its client retries it, or it was buried once."""
+    return event.request != "" or event.attempt > 1
 
 
 def replay(events: Iterable[Stored]) -> Iterator[Stored]:
@@ -75,10 +98,25 @@ def replay(events: Iterable[Stored]) -> Iterator[Stored]:
 
 
 def messages(events: Iterable[Stored]) -> list[Message]:
-    """The messages in the given order, each event id once."""
-    return [
-        stored.event.message for stored in replay(events) if isinstance(stored.event, MessageAdded)
-    ]
+    """What was said, in order, each event id once: edited texts as they are now, none deleted.
+
+    A message id stands for every message that carries it; a change of an id that nobody carries
+    at that moment changes nothing, and a message added after its deletion is there.
+    """
+    said: dict[int, Message] = {}
+    places: dict[str, list[int]] = {}
+    for place, stored in enumerate(replay(events)):
+        event = stored.event
+        if isinstance(event, MessageAdded):
+            places.setdefault(event.message.message_id, []).append(place)
+            said[place] = event.message
+        elif isinstance(event, MessageEdited):
+            for edited in places.get(event.message_id, ()):
+                said[edited] = _edited(said[edited], event)
+        elif isinstance(event, MessageDeleted):
+            for deleted in places.pop(event.message_id, ()):
+                del said[deleted]
+    return list(said.values())
 
 
 def within(history: Sequence[Message], tokens_max: int) -> list[Message]:
@@ -138,14 +176,15 @@ def _moved(state: Conversation, position: Position) -> Conversation:
 
 
 def _applied(state: Conversation, event: ConversationEvent) -> Conversation:
-    state = msgspec.structs.replace(
-        state,
-        last_at=max(state.last_at, event.ingested_at),
-        recent_ids=(*state.recent_ids[1 - RECENT_IDS_MAX :], event.event_id),
-    )
+    state = msgspec.structs.replace(state, event_count=state.event_count + 1)
+    if isinstance(event, ContextCompressed):
+        return state  # somebody read it: that is no activity
+    state = msgspec.structs.replace(state, last_at=max(state.last_at, event.ingested_at))
     match event:
         case ConversationCreated():
             return _created(state, event)
+        case MessageEdited() | MessageDeleted():
+            return msgspec.structs.replace(state, changes=state.changes + 1)
         case MessageAdded():
             return msgspec.structs.replace(
                 state,
@@ -156,6 +195,13 @@ def _applied(state: Conversation, event: ConversationEvent) -> Conversation:
             return msgspec.structs.replace(
                 state, outcome=event.outcome, completed_at=event.occurred_at
             )
+
+
+def _edited(message: Message, edit: MessageEdited) -> Message:
+    # What its author's provider counted was said of the text that is gone.
+    return msgspec.structs.replace(
+        message, content=edit.content, tokens=edit.tokens, tokens_stated=0
+    )
 
 
 def _created(state: Conversation, event: ConversationCreated) -> Conversation:

@@ -5,7 +5,7 @@ import msgspec
 from helix.events import AnyEvent
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in one partition of one incarnation of a topic; order holds within one partition."""
 
     epoch: str

@@ -462,9 +462,13 @@ TABLES = (
     Table(name="watermarks", store=Store.POSTGRES, owner="runtime", purpose="the next position of each pipeline and partition, with the fence of its owner"),
     Table(name="pending_ranges", store=Store.POSTGRES, owner="runtime", purpose="ranges of offsets that are being inserted into ClickHouse"),
     Table(name="conversations", store=Store.POSTGRES, owner="conversations", purpose="one row a conversation: owner, counts, outcome, range of offsets"),
+    Table(name="applied_events", store=Store.POSTGRES, owner="runtime", purpose="the first position of every event a client named, by pipeline: a retry is applied once"),
+    Table(name="snapshots", store=Store.POSTGRES, owner="conversations", purpose="the compressed context of a conversation up to a position: what a resume starts from"),
+    Table(name="compressions", store=Store.POSTGRES, owner="conversations", purpose="what each compression of a conversation kept, as measured"),
     Table(name="api_keys", store=Store.POSTGRES, owner="api", purpose="hashed API keys with tenant and scopes"),
     Table(name="migrations", store=Store.CLICKHOUSE, owner="bootstrap", purpose="which migrations of this store ran"),
     Table(name="conversation_events", store=Store.CLICKHOUSE, owner="conversations", purpose="the warm copy of the conversations topic, 30 days"),
+    Table(name="conversation_hours", store=Store.CLICKHOUSE, owner="conversations", purpose="messages, tokens and conversations by hour, rolled up as they arrive"),
 )  # fmt: skip
 
 NAMESPACES = ("raw", "helixagent")

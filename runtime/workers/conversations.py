@@ -1,17 +1,19 @@
 """Conversations: their states into PostgreSQL, their events into ClickHouse."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+import psycopg
 
 from helix.adapters import clickhouse, postgres
-from helix.adapters.postgres import Claim
-from helix.domain.conversations import Conversation
+from helix.adapters.postgres import Claim, Connection, Names, Naming
+from helix.domain.conversations import Conversation, named
 from helix.domain.positions import Stored
 from helix.errors import InvalidError
-from helix.events import ConversationEvent
+from helix.events import ContextCompressed, ConversationEvent
 from helix.settings import Settings
-from runtime.sinks import Record, Slice
+from runtime.sinks import Record, Refused, Slice, bisected
 
 Fold = Callable[[Conversation | None, Stored], Conversation]
 ToRow = Callable[[Record], bytes]
@@ -53,7 +55,7 @@ def to_row(record: Record) -> bytes:
 
 
 class StateSink:
-    """Loads the states of a batch, folds, saves: two round trips, whatever the batch's size."""
+    """Loads the states of a batch, folds, saves: three round trips, whatever the batch's size."""
 
     def __init__(self, settings: Settings, pipeline: str, fold: Fold) -> None:
         self._session = postgres.Session(settings.postgres)
@@ -64,21 +66,38 @@ class StateSink:
         return self._marks.claim(topic, epoch, partitions)
 
     def save(self, slices: Sequence[Slice]) -> None:
-        records = [record for part in slices for record in part.records]
-        touched = {_conversation(record) for record in records}
-        # Loaded outside the transaction: who else writes them also moves the watermark we check.
+        with self._session.transaction() as connection:
+            self._marks.advance(connection, [part.owned for part in slices])
+            self._apply(connection, [record for part in slices for record in part.records])
+
+    def refused(self, records: Sequence[Record]) -> list[Refused]:
+        return bisected(records, self._tried)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _tried(self, records: Sequence[Record]) -> None:
+        with self._session.transaction() as connection:
+            self._apply(connection, records)
+            raise psycopg.Rollback
+
+    def _apply(self, connection: Connection, given: Sequence[Record]) -> None:
+        """Fold what was not applied before, inside the caller's transaction."""
+        firsts = self._marks.firsts(connection, namings(given))
+        records = [record for record in given if is_first(record, firsts)]
+        if not records:
+            return
         states: dict[tuple[str, str], Conversation] = dict(
-            postgres.load_conversations(self._session, touched)
+            postgres.load_conversations(connection, {_conversation(record) for record in records})
         )
         for record in records:
             key = _conversation(record)
             states[key] = self._fold(states.get(key), record.stored)
-        with self._session.transaction() as connection:
-            self._marks.advance(connection, [part.owned for part in slices])
-            postgres.save_conversations(connection, states.values())
-
-    def close(self) -> None:
-        self._session.close()
+        postgres.save_conversations(connection, states.values())
+        events = [record.stored.event for record in records]
+        compressed = [event for event in events if isinstance(event, ContextCompressed)]
+        if compressed:
+            postgres.save_compressions(connection, compressed)
 
 
 class EventSink:
@@ -95,20 +114,57 @@ class EventSink:
 
     def save(self, slices: Sequence[Slice]) -> None:
         ranges = [part.owned for part in slices]
-        self._marks.begin(ranges)
-        for part in slices:
-            if part.records:
-                self._engine.insert(
-                    TABLE,
-                    clickhouse.EVENTS_COLUMNS,
-                    b"\n".join(map(self._row, part.records)),
-                    token=part.owned.span.token,
+        names = [name for part in slices for name in namings(part.records)]
+        firsts = self._marks.begin(ranges, names)
+        for at, part in enumerate(slices):
+            records = [record for record in part.records if is_first(record, firsts)]
+            try:
+                self._insert(TABLE, records, token=part.owned.span.token)
+            except InvalidError:
+                # Nothing of this range was inserted: its names are recorded again with what is
+                # left of it, and free for the record that is buried, should it come back.
+                self._marks.withdraw(
+                    [name for late in slices[at:] for name in namings(late.records)]
                 )
+                raise
         self._marks.finish(ranges)
+
+    def refused(self, records: Sequence[Record]) -> list[Refused]:
+        return bisected(records, functools.partial(self._insert, clickhouse.NOWHERE, token=""))
 
     def close(self) -> None:
         self._session.close()
         self._engine.close()
+
+    def _insert(self, table: str, records: Sequence[Record], *, token: str) -> None:
+        if records:
+            rows = b"\n".join(map(self._row, records))
+            self._engine.insert(table, clickhouse.EVENTS_COLUMNS, rows, token=token)
+
+
+def namings(records: Iterable[Record]) -> list[Naming]:
+    """The events that their clients named, each where it is."""
+    return [
+        Naming(
+            tenant=event.tenant,
+            event_id=event.event_id,
+            epoch=place.epoch,
+            partition=place.partition,
+            offset=place.offset,
+            request=event.request,
+        )
+        for place, event in ((record.stored.position, record.stored.event) for record in records)
+        if named(event)
+    ]
+
+
+def is_first(record: Record, firsts: Names) -> bool:
+    """Whether the event is applied at this position: where it was first, if it may come again.
+
+    `firsts` has those that were somewhere else, at least.
+    """
+    event, position = record.stored.event, record.stored.position
+    return not named(event) or firsts.get((event.tenant, event.event_id), position) == position
 
 
 def _conversation(record: Record) -> tuple[str, str]:

@@ -15,15 +15,17 @@ from controlplane.health import Monitor, Probes
 from helix.adapters import fakes
 from helix.client.wire import Refused
 from helix.ports import Credential
-from helix.settings import Settings
+from helix.settings import Http, Settings
 from helix.topology.catalog import CATALOG
 
 EXAMPLES_MAX = 25
+OPEN = {"/livez"}
 KEY = "all"
 CREDENTIAL = Credential("k", "acme", frozenset({"admin"}))
 
 world = fakes.world({hashlib.sha256(KEY.encode()).hexdigest(): CREDENTIAL})
-app = create(world, Settings(), CATALOG, Monitor([], world.clock, Probes()))
+unlimited = msgspec.structs.replace(Settings(), http=Http(requests_per_min_max=1_000_000))
+app = create(world, unlimited, CATALOG, Monitor([], world.clock, Probes()))
 schema = schemathesis.openapi.from_asgi("/schema/openapi.json", app)
 
 
@@ -48,3 +50,30 @@ def test_nothing_that_is_sent_makes_the_server_fail(case: Any) -> None:
 @pytest.mark.parametrize("path", ["/v1/context/replay", "/v1/conversations", "/health"])
 def test_the_document_describes(path: str) -> None:
     assert path in schema.raw_schema["paths"]
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [told["operationId"] for item in paths().values() for told in item.values()]
+
+    assert len(set(names)) == len(names)
+
+
+def test_every_operation_says_how_it_refuses() -> None:
+    for path, item in paths().items():
+        for method, told in item.items():
+            refusals = {status for status in told["responses"] if status >= "400"}
+            assert refusals or path in OPEN, f"{method} {path}"
+            for status in refusals:
+                (content,) = told["responses"][status]["content"].values()
+                assert content["schema"]["$ref"].endswith("Refused"), f"{method} {path} {status}"
+
+
+def test_a_batch_is_described_by_its_events() -> None:
+    body = paths()["/v1/events/batch"]["post"]["requestBody"]["content"]["application/json"]
+
+    assert body["schema"]["type"] == "array"
+    assert len(body["schema"]["items"]["oneOf"]) == 5
+
+
+def paths() -> dict[str, Any]:
+    return schema.raw_schema["paths"]

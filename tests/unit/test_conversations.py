@@ -1,18 +1,23 @@
 """Facts of conversations."""
 
+import msgspec
 import pytest
 
 from helix.adapters import tokens
-from helix.domain.conversations import Conversation, fold, stats, within
+from helix.domain.conversations import Conversation, fold, messages, named, stats, within
 from helix.domain.positions import Position, Stored
 from helix.errors import InvalidError
 from helix.events import (
+    ContextCompressed,
     ConversationCompleted,
     ConversationCreated,
     ConversationEvent,
     DeadLetter,
     Message,
     MessageAdded,
+    MessageDeleted,
+    MessageEdited,
+    Survival,
 )
 
 
@@ -32,6 +37,59 @@ def added(number: int, *, tokens: int = 5) -> MessageAdded:
     )
 
 
+def edited(message_id: str, content: str, tokens: int) -> MessageEdited:
+    return MessageEdited(
+        event_id=f"edit {message_id} {content}",
+        tenant="t",
+        occurred_at=1,
+        ingested_at=200,
+        conversation_id="c",
+        message_id=message_id,
+        content=content,
+        tokens=tokens,
+    )
+
+
+def deleted(message_id: str) -> MessageDeleted:
+    return MessageDeleted(
+        event_id=f"delete {message_id}",
+        tenant="t",
+        occurred_at=1,
+        ingested_at=300,
+        conversation_id="c",
+        message_id=message_id,
+    )
+
+
+def log(*events: ConversationEvent) -> list[Stored]:
+    return [at(offset, event) for offset, event in enumerate(events)]
+
+
+def folded(*events: ConversationEvent) -> Conversation:
+    state: Conversation | None = None
+    for stored in log(*events):
+        state = fold(state, stored)
+    assert state is not None
+    return state
+
+
+COMPRESSED = ContextCompressed(
+    event_id="k",
+    tenant="t",
+    occurred_at=1,
+    ingested_at=999,
+    conversation_id="c",
+    strategy="hybrid",
+    tokens_max=100,
+    original_messages=9,
+    compressed_messages=3,
+    original_tokens=200,
+    compressed_tokens=90,
+    pins_kept=1,
+    survival=Survival(),
+    quality_score=1.0,
+    took_us=5,
+)
 CREATED = ConversationCreated(
     event_id="e0",
     tenant="t",
@@ -57,10 +115,76 @@ def test_a_message_before_its_conversation_was_created_counts() -> None:
     assert (state.user_id, state.message_count) == ("u", 1)
 
 
-def test_the_same_event_at_a_later_position_counts_once() -> None:
-    state = fold(fold(None, at(1, added(1))), at(2, added(1)))
+def test_an_edit_and_a_deletion_are_counted_as_changes() -> None:
+    state = folded(added(1), edited("m1", "new", tokens=9), deleted("m1"))
 
-    assert (state.message_count, state.last_offset) == (1, 2)
+    assert (state.changes, state.event_count) == (2, 3)
+    assert (state.message_count, state.tokens) == (1, 5)
+
+
+def test_a_compression_is_no_activity() -> None:
+    state = folded(added(1), COMPRESSED)
+
+    assert (state.event_count, state.last_at) == (2, 101)
+    assert COMPRESSED.ingested_at > state.last_at
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (added(1), False),
+        (msgspec.structs.replace(added(1), request="digest"), True),
+        (msgspec.structs.replace(added(1), attempt=2), True),
+    ],
+)
+def test_an_event_with_a_request_or_an_attempt_may_come_again(
+    event: MessageAdded, expected: bool
+) -> None:
+    assert named(event) is expected
+
+
+def test_an_edited_message_has_its_latest_text() -> None:
+    said = messages(log(added(1), added(2), edited("m1", "one", 2), edited("m1", "two", 3)))
+
+    assert [(m.message_id, m.content, m.tokens) for m in said] == [
+        ("m1", "two", 3),
+        ("m2", "hi", 5),
+    ]
+
+
+def test_an_edit_forgets_what_the_provider_counted_of_the_old_text() -> None:
+    event = added(1)
+    stated = msgspec.structs.replace(
+        event, message=msgspec.structs.replace(event.message, tokens_stated=7)
+    )
+
+    assert messages(log(stated, edited("m1", "new", 1)))[0].tokens_stated == 0
+
+
+def test_a_deleted_message_is_left_out_and_not_brought_back_by_an_edit() -> None:
+    said = messages(log(added(1), added(2), deleted("m1"), edited("m1", "back", 1)))
+
+    assert [m.message_id for m in said] == ["m2"]
+
+
+def test_a_message_that_is_added_again_after_its_deletion_is_there() -> None:
+    again = msgspec.structs.replace(added(1), event_id="another")
+
+    assert [m.message_id for m in messages(log(added(1), deleted("m1"), added(2), again))] == [
+        "m2",
+        "m1",
+    ]
+
+
+def test_an_id_stands_for_every_message_that_carries_it() -> None:
+    twin = msgspec.structs.replace(added(1), event_id="another")
+
+    assert [m.content for m in messages(log(added(1), twin, edited("m1", "new", 1)))] == ["new"] * 2
+    assert messages(log(added(1), twin, deleted("m1"))) == []
+
+
+def test_changes_of_a_message_nobody_added_do_nothing() -> None:
+    assert messages(log(edited("m1", "x", 1), deleted("m1"), added(1))) == [added(1).message]
 
 
 def test_a_completed_conversation_knows_its_outcome() -> None:
@@ -130,15 +254,6 @@ def test_stats_count_roles_and_models() -> None:
 
 def test_stats_of_nothing_have_no_times() -> None:
     assert stats([]).first_at is None
-
-
-def test_only_the_last_ids_are_remembered() -> None:
-    state: Conversation | None = None
-    for number in range(40):
-        state = fold(state, at(number, added(number)))
-
-    assert state is not None
-    assert state.recent_ids == tuple(f"e{number}" for number in range(24, 40))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from helix.budgets import LAG_RECORDS_MAX
 from helix.domain.positions import Position, Stored
 from helix.events import Message, MessageAdded, encode
 from runtime import __main__ as program
 from runtime.http import answer
+from runtime.loop import CatchingUp
 from runtime.meters import Meters, Readiness
 from runtime.sinks import Record
 from runtime.workers.conversations import to_row
@@ -29,6 +31,19 @@ def test_a_blocked_pipeline_is_named_with_its_reason() -> None:
     readiness.blocked("one", "`postgres` is unavailable")
 
     assert answer("/readyz?x", Meters(), readiness)[2] == b"one: `postgres` is unavailable\n"
+
+
+def test_a_pipeline_is_counted_on_from_the_first_time_it_was_near_the_end() -> None:
+    catching_up = CatchingUp()
+
+    assert "5 records behind" in catching_up.blocker([5, None])
+    assert f"{LAG_RECORDS_MAX + 1} records behind" in catching_up.blocker([LAG_RECORDS_MAX, 1])
+    assert catching_up.blocker([LAG_RECORDS_MAX, 0]) == ""
+    assert catching_up.blocker([LAG_RECORDS_MAX, 1]) == ""
+
+
+def test_a_worker_without_a_share_of_the_log_is_ready() -> None:
+    assert CatchingUp().blocker([]) == ""
 
 
 def test_figures_are_in_the_form_prometheus_reads() -> None:

@@ -19,7 +19,8 @@ WHERE w.pipeline = %(pipeline)s
     AND w.epoch = r.epoch
     AND w."partition" = r."partition"
     AND w.next = r.first
-    AND w.generation <= r.generation;
+    AND w.generation <= r.generation
+RETURNING w."partition";
 
 -- watermark_current --
 -- Where a pipeline stands in a partition of the topic's latest incarnation.
@@ -53,7 +54,8 @@ INSERT INTO pending_ranges (pipeline, topic, epoch, "partition", first, "end", g
 SELECT * FROM owned
 ON CONFLICT (pipeline, topic, epoch, "partition") DO UPDATE
 SET generation = excluded.generation, started_at = now()
-WHERE pending_ranges.first = excluded.first AND pending_ranges."end" = excluded."end";
+WHERE pending_ranges.first = excluded.first AND pending_ranges."end" = excluded."end"
+RETURNING "partition";
 
 -- pending_clear --
 -- Forget ranges whose insert is known to have happened.
