@@ -4,17 +4,16 @@ from collections.abc import Generator
 from typing import Any, ClassVar
 
 import msgspec
-from litestar.connection import ASGIConnection
 from litestar.dto import AbstractDTO
 from litestar.dto.data_structures import DTOFieldDefinition
-from litestar.exceptions import ClientException
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
 
 from controlplane.errors import explained
 from helix.errors import InvalidError
 
+DECODER = "decoder"
+NDJSON = "application/x-ndjson"
 DEPTH_MAX = 32
 INTEGER_MAX = 2**63 - 1
 METADATA_BYTES_MAX = 64 * 1024
@@ -60,26 +59,26 @@ class Strict(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> Any:
         """The body as the handler's type; `InvalidError` naming the field."""
-        handler_id = self.asgi_connection.route_handler.handler_id
+        handler = self.asgi_connection.route_handler
+        decoder: msgspec.json.Decoder[Any] | None = handler.opt.get(DECODER)
+        if decoder is None:  # kept with the route: its id is put together at every look
+            decoder = handler.opt[DECODER] = self._decoders[handler.handler_id]
         try:
-            return self._decoders[handler_id].decode(value)
+            return decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason, field = explained(str(error))
-            details = {"field": field} if field else {}
-            raise InvalidError(f"`{field or 'body'}`: {reason}", **details) from error
+            raise refused(error) from error
 
 
-def json_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """415 unless the body, where there is one, says that it is JSON."""
-    given = connection.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if given != "application/json" and not given.endswith("+json"):
-        raise ClientException(
-            detail=f"`{given}` is not understood here: send application/json", status_code=415
-        )
+def refused(error: msgspec.DecodeError | UnicodeDecodeError) -> InvalidError:
+    """Our refusal of what could not be decoded, naming the field at fault."""
+    reason, field = explained(str(error))
+    return InvalidError(f"`{field or 'body'}`: {reason}", field=field or "body")
 
 
 def storable(metadata: dict[str, Any], *, field: str) -> dict[str, Any]:
     """The same metadata, if every store can hold it; else `InvalidError` naming the field."""
+    if not metadata:
+        return metadata
     level: list[Any] = [metadata]
     for _ in range(DEPTH_MAX):
         if not level:

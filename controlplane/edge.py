@@ -1,29 +1,45 @@
 """The edge: stamps what comes in, publishes it, and waits for the read side where asked to."""
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
 
+import msgspec
 from litestar import Request
 from litestar.datastructures import State
-from litestar.di import NamedDependency
-from litestar.params import HeaderParameter
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
+from litestar.response.base import ASGIResponse
 
 from controlplane.replay import TOPIC
-from helix.client.wire import Accepted, Acknowledged
+from controlplane.retries import Retries
+from helix.client.wire import Accepted, BatchAccepted
 from helix.domain.ids import event_id, log_key
-from helix.errors import InvalidError, UnavailableError
+from helix.errors import ConflictError, InvalidError, UnavailableError
 from helix.events import ConversationEvent
-from helix.ports import Credential, Ids, Receipt, World
+from helix.ports import Applied, Credential, Ids, Receipt, World
 
+WORLD, RETRIES = "world", "retries"  # in the application's state
+IDEMPOTENCY_KEY, PREFER = b"idempotency-key", b"prefer"
 KEY_CHARACTERS_MAX = 255
+DIGEST_CHARACTERS = 32
 WAIT_S_MAX = 10
 POLL_S = 0.02
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+Check = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The id of an event, and the digest of the request that names it; empty where none does."""
+
+    event_id: str
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +49,22 @@ class Stamp:
     tenant: str
     route: str
     key: str  # the client's Idempotency-Key, or empty
+    request: str  # digest of the route and the body, where there is a key
     now: int
     ids: Ids = field(repr=False)
 
-    def event_id(self, index: int = 0, *, own: str = "") -> str:
-        """The same at every retry if the client named the request or the thing; else a new one."""
+    def named(self, index: int = 0) -> Named:
+        """The same at every retry if the client named the request; else a new id."""
         if self.key:
-            return event_id(self.tenant, self.route, self.key, index)
-        return event_id(self.tenant, self.route, own) if own else self.ids()
+            return Named(event_id(self.tenant, self.route, self.key, index), self.request)
+        return Named(self.ids())
+
+    def thing(self, own: str, body: object, *, route: str = "", index: int = 0) -> Named:
+        """The same at every retry if the client named the request, or else this thing in it."""
+        if self.key or not own:
+            return self.named(index)
+        place = route or self.route
+        return Named(event_id(self.tenant, place, own), digest(place, body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +72,56 @@ class Write:
     """One request to write: who asks, under which key, and how long they would wait."""
 
     world: World
+    retries: Retries
     tenant: str
     key: str
     wait_s: int
 
-    def stamp(self, route: str) -> Stamp:
-        """The stamp of a request to that route."""
-        now = self.world.clock()
-        return Stamp(tenant=self.tenant, route=route, key=self.key, now=now, ids=self.world.ids)
+    def stamp(self, route: str, body: object) -> Stamp:
+        """The stamp of a request with that body to that route."""
+        return Stamp(
+            tenant=self.tenant,
+            route=route,
+            key=self.key,
+            request=digest(route, body) if self.key else "",
+            now=self.world.clock(),
+            ids=self.world.ids,
+        )
 
 
-async def write(
-    request: Request[Credential, str, State],
-    world: NamedDependency[World],
-    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
-    prefer: Annotated[str | None, HeaderParameter(name="Prefer")] = None,
-) -> Write:
-    """The `write` dependency of the routes."""
+def writing(request: Request[Credential, str, State]) -> Write:
+    """What the request to write says of itself, from its headers."""
+    # Read here and not by the framework: the write path is hot, and this is a tenth of its way.
+    key: str | None = None
+    prefer: str | None = None
+    for name, value in request.scope["headers"]:
+        if name == IDEMPOTENCY_KEY:
+            key = value.decode("latin-1")
+        elif name == PREFER:
+            prefer = value.decode("latin-1")
+    state = request.app.state
     return Write(
-        world=world,
+        world=state[WORLD],
+        retries=state[RETRIES],
         tenant=request.user.tenant,
-        key=plain(idempotency_key),
+        key=plain(key),
         wait_s=wait_s(prefer),
     )
+
+
+@dataclass
+class Writing(Operation):
+    """How the API's document describes a route that writes: with the headers read above."""
+
+    def __post_init__(self) -> None:
+        """Add what the framework does not know of."""
+        text = Schema(type=OpenAPIType.STRING)
+        key = Schema(type=OpenAPIType.STRING, pattern=f"^{_KEY.pattern}$")
+        self.parameters = [
+            *(self.parameters or []),
+            Parameter(name="Idempotency-Key", param_in="header", schema=key, required=False),
+            Parameter(name="Prefer", param_in="header", schema=text, required=False),
+        ]
 
 
 def plain(given: str | None) -> str:
@@ -91,46 +142,99 @@ def wait_s(prefer: str | None) -> int:
     return min(int(asked[1]), WAIT_S_MAX) if asked else 0
 
 
+def digest(route: str, body: object) -> str:
+    """The same for the same request, however its JSON was written."""
+    made = hashlib.sha256(route.encode())
+    made.update(b"\x00")
+    made.update(_canonical.encode(body))
+    return made.hexdigest()[:DIGEST_CHARACTERS]
+
+
 async def publish(
-    world: World, conversation_id: str, events: Sequence[ConversationEvent]
-) -> Accepted:
-    """The events are in the log, acknowledged, in their order."""
-    key = log_key(events[0].tenant, conversation_id)
-    receipts = await world.log.publish(TOPIC, key, events)
-    last = receipts[-1]
-    return Accepted(
-        conversation_id=conversation_id,
-        event_id=last.event_id,
-        topic=last.topic,
-        partition=last.partition,
-        offset=last.offset,
-        events=[_acknowledged(receipt) for receipt in receipts],
+    write: Write, events: Sequence[ConversationEvent], check: Check | None = None
+) -> list[Receipt]:
+    """Receipts of the events in their order; those of a first attempt where there was one.
+
+    `check` must hold before anything new is published.
+    """
+    first = await earlier(write, events)
+    for event in events:
+        conflict = reused(event, first)
+        if conflict is not None:
+            raise conflict
+    return await publish_rest(write, events, first, check)
+
+
+async def earlier(write: Write, events: Sequence[ConversationEvent]) -> Mapping[str, Applied]:
+    """Those of the events that were applied already; only events a client named are looked up."""
+    named = [event.event_id for event in events if event.request]
+    return await write.retries.first(write.tenant, named) if named else {}
+
+
+def reused(event: ConversationEvent, first: Mapping[str, Applied]) -> ConflictError | None:
+    """The refusal of an event whose name was given to something else before."""
+    found = first.get(event.event_id)
+    if found is None or found.request == event.request:
+        return None
+    return ConflictError(
+        "this `Idempotency-Key` or `message_id` came with another request before: "
+        "send the same again, or choose a new one",
+        code="IDEMPOTENCY_KEY_REUSED",
+        event_id=event.event_id,
     )
 
 
-async def readable(write: Write, accepted: Accepted) -> bool:
-    """Whether the read side shows the write, waiting for it no longer than the client asked."""
+async def publish_rest(
+    write: Write,
+    events: Sequence[ConversationEvent],
+    first: Mapping[str, Applied],
+    check: Check | None = None,
+) -> list[Receipt]:
+    """Publish what is not among `first`, all in one batch; receipts of all, in order."""
+    rest = [event for event in events if event.event_id not in first]
+    if not rest:
+        return [first[event.event_id].receipt for event in events]
+    if check is not None:
+        await check()
+    keyed = [(log_key(event.tenant, event.conversation_id), event) for event in rest]
+    receipts = await write.world.log.publish_all(TOPIC, keyed)
+    await write.retries.note(rest, receipts)
+    if not first:
+        return receipts
+    known = {name: applied.receipt for name, applied in first.items()}
+    known.update((receipt.event_id, receipt) for receipt in receipts)
+    return [known[event.event_id] for event in events]
+
+
+async def answered(
+    write: Write, answer: Accepted | BatchAccepted, written: Mapping[str, Receipt]
+) -> ASGIResponse:
+    """202 with that body, once the read side shows what was written or the client's time is up."""
+    headers: list[tuple[str, str]] = []
+    if write.wait_s and await readable(write, written):
+        headers.append(("Preference-Applied", f"wait={write.wait_s}"))
+    body = msgspec.json.encode(answer)
+    return ASGIResponse(body=body, status_code=202, media_type="application/json", headers=headers)
+
+
+async def readable(write: Write, written: Mapping[str, Receipt]) -> bool:
+    """Whether the read side shows each conversation's last event.
+
+    It is waited for no longer than the client asked.
+    """
     try:
         async with asyncio.timeout(write.wait_s):
-            while not await _shown(write.world, write.tenant, accepted):  # noqa: ASYNC110 - another process moves it
-                await asyncio.sleep(POLL_S)
+            for conversation_id, last in written.items():
+                while not await _shown(write, conversation_id, last):  # noqa: ASYNC110 - another process moves it
+                    await asyncio.sleep(POLL_S)
     except (TimeoutError, UnavailableError):
         return False  # the write is acknowledged all the same
     return True
 
 
-async def _shown(world: World, tenant: str, accepted: Accepted) -> bool:
-    mark = await world.events.watermark(TOPIC, accepted.partition)
-    if mark is None or mark.offset <= accepted.offset:
+async def _shown(write: Write, conversation_id: str, last: Receipt) -> bool:
+    mark = await write.world.events.watermark(TOPIC, last.partition)
+    if mark is None or mark.offset <= last.offset:
         return False
-    state = await world.conversations.get(tenant, accepted.conversation_id)
-    return state is not None and state.last_offset >= accepted.offset
-
-
-def _acknowledged(receipt: Receipt) -> Acknowledged:
-    return Acknowledged(
-        event_id=receipt.event_id,
-        topic=receipt.topic,
-        partition=receipt.partition,
-        offset=receipt.offset,
-    )
+    state = await write.world.conversations.get(write.tenant, conversation_id)
+    return state is not None and state.last_offset >= last.offset

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from controlplane.instants import instant
@@ -47,11 +47,16 @@ CODES: Mapping[int, str] = {
     415: "UNSUPPORTED_MEDIA_TYPE",
     429: "RATE_LIMIT_EXCEEDED",
 }
-WRITE_STATUSES = (400, 401, 403, 413, 415, 503, 504)
-READ_STATUSES = (400, 401, 403, 404, 503, 504)
+WRITE_STATUSES = (400, 401, 403, 409, 413, 415, 429, 503, 504)
+READ_STATUSES = (400, 401, 403, 404, 429, 503, 504)
 
 Refuse = Callable[[Request[Any, Any, State], Exception], Response[Refused]]
 
+BODY = "body"
+BODY_PARAMETER = "data"  # what the framework calls it
+GONE = (
+    "client disconnected prematurely"  # what it calls a client that left; nobody hears the answer
+)
 TOO_DEEP = "the body nests too deeply: flatten it"
 INTERNAL = "the control plane failed: report the request id `{request_id}` to its operator"
 
@@ -78,6 +83,12 @@ def explained(error: str) -> tuple[str, str]:
     named = _FIELD.search(error)
     field = ".".join(part for part in (path, named["name"] if named else "") if part)
     return _PATH.sub("", error), field
+
+
+def accepting(answer: type[Any]) -> dict[int, ResponseSpec]:
+    """How the API's document describes a write that was acknowledged."""
+    told = "The broker acknowledged it"
+    return {202: ResponseSpec(answer, description=told, generate_examples=False)}
 
 
 @asynccontextmanager
@@ -109,6 +120,8 @@ def _answer(
 ) -> tuple[int, str, str, dict[str, Any]]:
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _framework(error)
+    if isinstance(error, InternalServerException) and error.detail == GONE:
+        return 400, "INCOMPLETE_BODY", "the body ended too early: send all of it", {}
     row = next((row for kind, row in ANSWERS.items() if isinstance(error, kind)), None)
     if row is None or row[0] == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request_crashed", exc_info=error)
@@ -127,8 +140,9 @@ def _framework(error: HTTPException) -> tuple[int, str, str, dict[str, Any]]:
     first = next(iter(error.extra or []), None)
     if not isinstance(first, dict):
         return 400, code, error.detail, {}
-    named = f"`{first.get('key', '')}`: {first.get('message', '')}"
-    return 400, code, named, {"field": first.get("key", "")}
+    field = str(first.get("key", ""))
+    field = BODY if field == BODY_PARAMETER else field
+    return 400, code, f"`{field}`: {first.get('message', '')}", {"field": field}
 
 
 def _headers(status: int, error: Exception) -> dict[str, str]:

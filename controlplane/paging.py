@@ -1,8 +1,10 @@
 """Pages of a list: which rows, and the headers that lead to the others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated
+from urllib.parse import urlencode
 
 from litestar.params import QueryParameter
 
@@ -32,11 +34,13 @@ class Page:
         """The number of the last page; an empty list has one."""
         return max(1, ceil(self.total / self.limit))
 
-    def headers(self, path: str) -> dict[str, str]:
-        """Counts, and links to the pages around this one."""
+    def headers(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Counts, and links to the pages around this one, which ask the same."""
+        asked = urlencode({name: value for name, value in (query or {}).items() if value})
+        more = f"&{asked}" if asked else ""
         around = {"first": 1, "prev": self.number - 1, "next": self.number + 1, "last": self.last}
         links = [
-            f'<{path}?page={number}&limit={self.limit}>; rel="{name}"'
+            f'<{path}?page={number}&limit={self.limit}{more}>; rel="{name}"'
             for name, number in around.items()
             if 1 <= number <= self.last
         ]

@@ -1,51 +1,63 @@
-"""Conversations: begin, add messages, complete, and read back by page."""
+"""Conversations: begin, add, edit and delete messages, complete, and read back by page."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
-from litestar import Request, Response, get, post
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.response.base import ASGIResponse
 
 from controlplane.answers import shown
-from controlplane.auth import Scope, requires
-from controlplane.bodies import Strict, json_only, storable
-from controlplane.edge import Stamp, Write, publish, readable
-from controlplane.errors import READ_STATUSES, WRITE_STATUSES, deadline, refusals
-from controlplane.instants import microseconds
+from controlplane.auth import JSON, Scope, requires
+from controlplane.bodies import Strict
+from controlplane.drafts import (
+    Place,
+    added,
+    began,
+    content,
+    counted,
+    deleted,
+    edited,
+    ended,
+    missing_message,
+)
+from controlplane.edge import Check, Write, Writing, answered, publish, writing
+from controlplane.errors import READ_STATUSES, WRITE_STATUSES, accepting, deadline, refusals
+from controlplane.instants import instant
 from controlplane.paging import LIMIT, Page, PageLimit, PageNumber
-from controlplane.replay import TOPIC, missing
-from helix.adapters.tokens import count
+from controlplane.replay import TOPIC, missing, replay
 from helix.client.wire import (
-    CONTENT_BYTES_MAX,
     PRINTABLE,
     Accepted,
+    Acknowledged,
     Completion,
+    ConversationDetails,
+    ConversationRow,
+    ConversationsPage,
     MessagesPage,
     NewConversation,
     NewMessage,
     NewMessages,
+    NewText,
 )
+from helix.domain.conversations import Conversation, fold
 from helix.domain.conversations import messages as messages_of
 from helix.domain.ids import log_key
 from helix.errors import InvalidError
-from helix.events import (
-    ConversationCompleted,
-    ConversationCreated,
-    ConversationEvent,
-    Message,
-    MessageAdded,
-)
-from helix.ports import Credential, World
+from helix.events import ConversationEvent, Message
+from helix.ports import Credential, Receipt, World
 
 ANSWER_S_MAX = 10.0
-COUNTED_INLINE_CHARACTERS_MAX = 8192  # more text is counted in a thread, away from other requests
 
+Asked = Request[Credential, str, State]
+ACCEPTED = accepting(Accepted) | refusals(*WRITE_STATUSES)
 PathId = Annotated[str, PathParameter(min_length=1, max_length=255, pattern=PRINTABLE)]
+SearchText = Annotated[str, QueryParameter(max_length=255, pattern=r"^[^\x00]*$")]
 
 
 @post(
@@ -53,28 +65,18 @@ PathId = Annotated[str, PathParameter(min_length=1, max_length=255, pattern=PRIN
     status_code=202,
     dto=Strict,
     return_dto=None,
-    guards=[requires(Scope.WRITE), json_only],
-    responses=refusals(*WRITE_STATUSES),
+    opt=requires(Scope.WRITE, body=JSON),
+    responses=ACCEPTED,
+    operation_class=Writing,
     summary="Begin a conversation",
 )
-async def create(
-    data: JSONBody[NewConversation], write: NamedDependency[Write]
-) -> Response[Accepted]:
+async def create(data: JSONBody[NewConversation], request: Asked) -> ASGIResponse:
     """The conversation's id, given or new."""
-    stamp = write.stamp("conversations")
-    event_id = stamp.event_id()
-    event = ConversationCreated(
-        event_id=event_id,
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=data.conversation_id or event_id,
-        user_id=data.user_id,
-        session_id=data.session_id,
-        title=data.title,
-        metadata=storable(data.metadata, field="metadata"),
-    )
-    return await _accepted(write, event.conversation_id, [event])
+    write = writing(request)
+    stamp = write.stamp("conversations", data)
+    named = stamp.named()
+    event = began(stamp, named, data.conversation_id or named.event_id, data)
+    return await _accepted(write, [event])
 
 
 @post(
@@ -82,27 +84,70 @@ async def create(
     status_code=202,
     dto=Strict,
     return_dto=None,
-    guards=[requires(Scope.WRITE), json_only],
-    responses=refusals(*WRITE_STATUSES),
+    opt=requires(Scope.WRITE, body=JSON),
+    responses=ACCEPTED,
+    operation_class=Writing,
     summary="Add one message or a list of them",
 )
 async def add(
-    conversation_id: PathId, data: JSONBody[NewMessage | NewMessages], write: NamedDependency[Write]
-) -> Response[Accepted]:
+    conversation_id: PathId, data: JSONBody[NewMessage | NewMessages], request: Asked
+) -> ASGIResponse:
     """Where each message went; a list keeps its order."""
-    stamp = write.stamp(f"conversations/{conversation_id}/messages")
+    write = writing(request)
+    stamp = write.stamp(f"conversations/{conversation_id}/messages", data)
     given = [data] if isinstance(data, NewMessage) else data
     _distinct(given)
-    checked = [
-        _checked(message, "" if isinstance(data, NewMessage) else f"[{index}].")
+    for index, message in enumerate(given):
+        content(message, "" if isinstance(data, NewMessage) else f"[{index}].")
+    tokens = await counted([message.content for message in given])
+    events = [
+        added(stamp, conversation_id, message, tokens=tokens[index], index=index)
         for index, message in enumerate(given)
     ]
-    tokens = await _counted(checked)
-    events = [
-        _added(stamp, conversation_id, index, message, tokens[index])
-        for index, message in enumerate(checked)
-    ]
-    return await _accepted(write, conversation_id, events)
+    return await _accepted(write, events)
+
+
+@patch(
+    "/v1/conversations/{conversation_id:str}/messages/{message_id:str}",
+    status_code=202,
+    dto=Strict,
+    return_dto=None,
+    opt=requires(Scope.WRITE, body=JSON),
+    responses=ACCEPTED | refusals(404),
+    operation_class=Writing,
+    summary="Replace a message's text",
+)
+async def edit(
+    conversation_id: PathId,
+    message_id: PathId,
+    data: JSONBody[NewText],
+    request: Asked,
+) -> ASGIResponse:
+    """Replays show the new text from now on; the log keeps what it was."""
+    write = writing(request)
+    stamp = write.stamp(f"conversations/{conversation_id}/messages/{message_id}/edit", data)
+    content(data)
+    place = Place(conversation_id, message_id)
+    tokens = (await counted([data.content]))[0]
+    event = edited(stamp, stamp.named(), place, data.content, tokens)
+    return await _accepted(write, [event], _there(write, place))
+
+
+@delete(
+    "/v1/conversations/{conversation_id:str}/messages/{message_id:str}",
+    status_code=202,
+    opt=requires(Scope.WRITE),
+    responses=ACCEPTED | refusals(404),
+    operation_class=Writing,
+    summary="Delete a message",
+)
+async def take_back(conversation_id: PathId, message_id: PathId, request: Asked) -> ASGIResponse:
+    """Replays leave it out from now on; the log keeps that it was there."""
+    write = writing(request)
+    stamp = write.stamp(f"conversations/{conversation_id}/messages/{message_id}/delete", None)
+    place = Place(conversation_id, message_id)
+    event = deleted(stamp, stamp.named(), place)
+    return await _accepted(write, [event], _there(write, place))
 
 
 @post(
@@ -110,34 +155,91 @@ async def add(
     status_code=202,
     dto=Strict,
     return_dto=None,
-    guards=[requires(Scope.WRITE), json_only],
-    responses=refusals(*WRITE_STATUSES),
+    opt=requires(Scope.WRITE, body=JSON),
+    responses=ACCEPTED,
+    operation_class=Writing,
     summary="Complete a conversation",
 )
 async def complete(
-    conversation_id: PathId, data: JSONBody[Completion], write: NamedDependency[Write]
-) -> Response[Accepted]:
+    conversation_id: PathId, data: JSONBody[Completion], request: Asked
+) -> ASGIResponse:
     """The conversation ended as told."""
-    stamp = write.stamp(f"conversations/{conversation_id}/complete")
-    event = ConversationCompleted(
-        event_id=stamp.event_id(),
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=conversation_id,
-        outcome=data.outcome,
+    write = writing(request)
+    stamp = write.stamp(f"conversations/{conversation_id}/complete", data)
+    return await _accepted(write, [ended(stamp, stamp.named(), conversation_id, data.outcome)])
+
+
+@get(
+    "/v1/conversations",
+    opt=requires(Scope.READ),
+    responses=refusals(*READ_STATUSES),
+    summary="List conversations",
+)
+async def listed(
+    request: Asked,
+    world: NamedDependency[World],
+    user_id: SearchText = "",
+    q: SearchText = "",
+    page: PageNumber = 1,
+    limit: PageLimit = LIMIT,
+) -> Response[ConversationsPage]:
+    """The latest active first: all, one user's, or those with `q` in their title."""
+    wanted = Page(number=page, limit=limit, total=0)
+    async with deadline("the list of conversations", ANSWER_S_MAX):
+        found = await world.conversations.listed(
+            request.user.tenant, user_id=user_id, text=q, rows=wanted.rows
+        )
+    answer = ConversationsPage(
+        conversations=[_row(state) for state in found.rows],
+        page=page,
+        limit=limit,
+        total=found.total,
     )
-    return await _accepted(write, conversation_id, [event])
+    headers = Page(number=page, limit=limit, total=found.total).headers(
+        "/v1/conversations", {"user_id": user_id, "q": q}
+    )
+    return Response(answer, headers=headers)
+
+
+@get(
+    "/v1/conversations/{conversation_id:str}",
+    opt=requires(Scope.READ),
+    responses=refusals(*READ_STATUSES),
+    summary="Read what is known of a conversation",
+)
+async def details(
+    request: Asked, world: NamedDependency[World], conversation_id: PathId
+) -> ConversationDetails:
+    """Its description and exact counts: from the state, or replayed where that cannot tell."""
+    tenant = request.user.tenant
+    async with deadline("the conversation", ANSWER_S_MAX):
+        state = await world.conversations.get(tenant, conversation_id)
+        if state is None or state.changes:
+            state = await _replayed(world, tenant, conversation_id)
+    row = _row(state)
+    return ConversationDetails(
+        conversation_id=row.conversation_id,
+        user_id=row.user_id,
+        session_id=row.session_id,
+        title=row.title,
+        outcome=row.outcome,
+        created_at=row.created_at,
+        last_at=row.last_at,
+        message_count=state.message_count,
+        total_tokens=state.tokens,
+        completed_at=None if state.completed_at is None else instant(state.completed_at),
+        metadata=state.metadata,
+    )
 
 
 @get(
     "/v1/conversations/{conversation_id:str}/messages",
-    guards=[requires(Scope.READ)],
+    opt=requires(Scope.READ),
     responses=refusals(*READ_STATUSES),
     summary="Read a conversation's messages by page",
 )
 async def messages(
-    request: Request[Credential, str, State],
+    request: Asked,
     world: NamedDependency[World],
     conversation_id: PathId,
     page: PageNumber = 1,
@@ -169,15 +271,68 @@ async def _said(world: World, tenant: str, conversation_id: str) -> list[Message
     return messages_of(events)
 
 
+async def _replayed(world: World, tenant: str, conversation_id: str) -> Conversation:
+    """The state as its events give it now, with the counts of what is left of the messages."""
+    found = await replay(world, tenant, conversation_id)
+    state: Conversation | None = None
+    for stored in found.events:
+        state = fold(state, stored)
+    if state is None:
+        raise missing(conversation_id)
+    said = messages_of(found.events)
+    tokens = sum(message.tokens for message in said)
+    return msgspec.structs.replace(state, message_count=len(said), tokens=tokens)
+
+
+def _row(state: Conversation) -> ConversationRow:
+    return ConversationRow(
+        conversation_id=state.conversation_id,
+        user_id=state.user_id,
+        session_id=state.session_id,
+        title=state.title,
+        outcome=state.outcome,
+        created_at=instant(state.created_at),
+        last_at=instant(state.last_at),
+        message_count=None if state.changes else state.message_count,
+        total_tokens=None if state.changes else state.tokens,
+    )
+
+
+def _there(write: Write, place: Place) -> Check:
+    """`MissingError` unless the conversation has that message now."""
+
+    async def check() -> None:
+        found = await replay(write.world, write.tenant, place.conversation_id)
+        if all(message.message_id != place.message_id for message in messages_of(found.events)):
+            raise missing_message(place)
+
+    return check
+
+
 async def _accepted(
-    write: Write, conversation_id: str, events: Sequence[ConversationEvent]
-) -> Response[Accepted]:
+    write: Write, events: Sequence[ConversationEvent], check: Check | None = None
+) -> ASGIResponse:
     async with deadline("the log's acknowledgement", ANSWER_S_MAX):
-        accepted = await publish(write.world, conversation_id, events)
-    headers: dict[str, str] = {}
-    if write.wait_s and await readable(write, accepted):
-        headers["Preference-Applied"] = f"wait={write.wait_s}"
-    return Response(accepted, status_code=202, headers=headers)
+        receipts = await publish(write, events, check)
+    conversation_id, last = events[-1].conversation_id, receipts[-1]
+    accepted = Accepted(
+        conversation_id=conversation_id,
+        event_id=last.event_id,
+        topic=last.topic,
+        partition=last.partition,
+        offset=last.offset,
+        events=[_acknowledged(receipt) for receipt in receipts],
+    )
+    return await answered(write, accepted, {conversation_id: last})
+
+
+def _acknowledged(receipt: Receipt) -> Acknowledged:
+    return Acknowledged(
+        event_id=receipt.event_id,
+        topic=receipt.topic,
+        partition=receipt.partition,
+        offset=receipt.offset,
+    )
 
 
 def _distinct(given: Sequence[NewMessage]) -> None:
@@ -192,53 +347,13 @@ def _distinct(given: Sequence[NewMessage]) -> None:
         seen.add(message.message_id)
 
 
-def _checked(message: NewMessage, at: str) -> NewMessage:
-    """The same message, if the log can hold it and every store after it."""
-    if len(message.content.encode()) > CONTENT_BYTES_MAX:
-        raise InvalidError(
-            f"`{at}content` is over {CONTENT_BYTES_MAX} bytes: split the message",
-            field=f"{at}content",
-        )
-    storable(message.metadata, field=f"{at}metadata")
-    return message
-
-
-async def _counted(given: Sequence[NewMessage]) -> list[int]:
-    """The tokens of each message: the client's count where it gave one, else ours."""
-    uncounted = sum(len(message.content) for message in given if message.tokens is None)
-    if uncounted <= COUNTED_INLINE_CHARACTERS_MAX:
-        return [_tokens(message) for message in given]
-    return await asyncio.to_thread(lambda: [_tokens(message) for message in given])
-
-
-def _tokens(message: NewMessage) -> int:
-    return count(message.content) if message.tokens is None else message.tokens
-
-
-def _added(
-    stamp: Stamp, conversation_id: str, index: int, given: NewMessage, tokens: int
-) -> MessageAdded:
-    at = stamp.now
-    if given.created_at is not None:
-        at = microseconds(given.created_at, field="created_at")
-    event_id = stamp.event_id(index, own=given.message_id or "")
-    return MessageAdded(
-        event_id=event_id,
-        tenant=stamp.tenant,
-        occurred_at=at,
-        ingested_at=stamp.now,
-        conversation_id=conversation_id,
-        message=Message(
-            message_id=given.message_id or event_id,
-            role=given.role,
-            content=given.content,
-            name=given.name,
-            model=given.model,
-            tokens=tokens,
-            created_at=at,
-            metadata=given.metadata,
-        ),
-    )
-
-
-ROUTES: tuple[HTTPRouteHandler, ...] = (create, add, complete, messages)
+ROUTES: tuple[HTTPRouteHandler, ...] = (
+    create,
+    add,
+    edit,
+    take_back,
+    complete,
+    listed,
+    details,
+    messages,
+)

@@ -24,7 +24,7 @@ WORST: tuple[Status, ...] = ("disabled", "healthy", "degraded", "unavailable")
 
 @get(
     "/v1/bigdata/health",
-    guards=[requires(Scope.READ)],
+    opt=requires(Scope.READ),
     responses=refusals(401, 403, 504),
     summary="The catalogue against reality, with evidence",
 )

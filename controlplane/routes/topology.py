@@ -22,7 +22,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
 @get(
     "/v1/topology",
-    guards=[requires(Scope.READ)],
+    opt=requires(Scope.READ),
     responses=refusals(401, 403),
     summary="The catalogue and the live placement",
 )

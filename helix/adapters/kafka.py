@@ -1,11 +1,13 @@
 """The log: events are published, read back by range, and topics are made as the catalogue says."""
 
 import asyncio
+import contextlib
 import functools
 import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._topic import TopicDescription
 
 from helix.adapters import murmur2
 from helix.domain.positions import Position, Range, Stored
@@ -35,6 +38,7 @@ EPOCH_S_MAX = 1.0  # a topic made anew is seen at the latest after this
 SCAN_RECORDS_MAX = 1_000  # a batch handed from the reading thread to the loop
 SCAN_S_MAX = 10.0  # without any progress
 READERS_MAX = 4  # idle consumers kept warm for scans
+AUDIENCE = "helix-pipelines"  # a record's header: the only pipelines it is for
 TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 
 
@@ -86,6 +90,7 @@ class Epochs:
     def __init__(self, settings: Kafka) -> None:
         self._admin = AdminClient(client_config(settings), logger=None)
         self._known: dict[str, tuple[float, Incarnation]] = {}
+        self._asked: dict[str, Future[TopicDescription]] = {}
 
     def current(self, topic: str) -> Incarnation:
         """The topic's present incarnation; `UnavailableError` when the broker does not say."""
@@ -96,17 +101,33 @@ class Epochs:
         self._known[topic] = (time.monotonic(), now)
         return now
 
+    def glimpse(self, topic: str) -> Incarnation | None:
+        """What the broker said last, without waiting for it; asked again when that is old."""
+        asked = self._asked.get(topic)
+        if asked is not None and asked.done():
+            del self._asked[topic]
+            if asked.exception() is None:  # else it is asked again
+                self._known[topic] = (time.monotonic(), _incarnation(asked.result()))
+        at, known = self._known.get(topic, (-EPOCH_S_MAX, None))
+        if topic not in self._asked and time.monotonic() - at >= EPOCH_S_MAX:
+            self._asked[topic] = self._describe(topic)
+        return known
+
     def _ask(self, topic: str) -> Incarnation:
         try:
-            asked = self._admin.describe_topics(
-                TopicCollection([topic]), request_timeout=ANSWER_S_MAX
-            )
-            found = asked[topic].result(timeout=ANSWER_S_MAX)
+            return _incarnation(self._describe(topic).result(timeout=ANSWER_S_MAX))
         except KafkaException as error:
             raise away(error) from error
         except TimeoutError as error:
             raise UnavailableError(SERVICE) from error
-        return Incarnation(epoch=str(found.topic_id), partitions=len(found.partitions))
+
+    def _describe(self, topic: str) -> "Future[TopicDescription]":
+        wanted = TopicCollection([topic])
+        return self._admin.describe_topics(wanted, request_timeout=ANSWER_S_MAX)[topic]
+
+
+def _incarnation(found: TopicDescription) -> Incarnation:
+    return Incarnation(epoch=str(found.topic_id), partitions=len(found.partitions))
 
 
 @dataclass(slots=True, eq=False)
@@ -144,14 +165,17 @@ class Publisher:
 
     async def publish(self, topic: str, key: str, events: Sequence[AnyEvent]) -> list[Receipt]:
         """Receipts in order once every event is acknowledged; else `UnavailableError`."""
-        if not events:
+        return await self.publish_all(topic, [(key, event) for event in events])
+
+    async def publish_all(self, topic: str, keyed: Sequence[tuple[str, AnyEvent]]) -> list[Receipt]:
+        """The same for events of several keys; those of one key keep their order."""
+        if not keyed:
             return []
         loop = asyncio.get_running_loop()
-        waiting = _Publication(loop, loop.create_future(), [None] * len(events), len(events))
-        name = key.encode()
-        for index, event in enumerate(events):
+        waiting = _Publication(loop, loop.create_future(), [None] * len(keyed), len(keyed))
+        for index, (key, event) in enumerate(keyed):
             acked = functools.partial(self._acked, waiting, index, event.event_id)
-            self._produce(topic, name, encode(event), acked)
+            self._produce(topic, key.encode(), encode(event), acked)
         return await waiting.done
 
     def _produce(
@@ -285,6 +309,32 @@ def _next(consumer: Consumer, place: int) -> tuple[list[Message], int]:
     return batch, place
 
 
+def records(settings: Kafka, topic: str) -> Iterator[Message]:
+    """Everything the log has of a topic by now, partition by partition, in order."""
+    now = Epochs(settings).current(topic)
+    with contextlib.closing(Readers(settings)) as readers:
+        consumer = readers.take()
+        try:
+            for partition in range(now.partitions):
+                low, high = _ends(consumer, topic, partition)
+                span = Range(topic, now.epoch, partition, low, high)
+                for batch in read(consumer, span):
+                    yield from batch
+        except KafkaException as error:
+            raise away(error) from error
+        finally:
+            readers.give(consumer)
+
+
+def _ends(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset the partition has, and the one after its last."""
+    place = TopicPartition(topic, partition)
+    marks = consumer.get_watermark_offsets(place, timeout=ANSWER_S_MAX)
+    if not marks:
+        raise UnavailableError(SERVICE)
+    return marks
+
+
 class Log:
     """The log, as the edge needs it."""
 
@@ -296,6 +346,10 @@ class Log:
     async def publish(self, topic: str, key: str, events: Sequence[AnyEvent]) -> list[Receipt]:
         """Receipts in order once every event is acknowledged; else `UnavailableError`."""
         return await self._publisher.publish(topic, key, events)
+
+    async def publish_all(self, topic: str, keyed: Sequence[tuple[str, AnyEvent]]) -> list[Receipt]:
+        """The same for events of several keys; those of one key keep their order."""
+        return await self._publisher.publish_all(topic, keyed)
 
     async def partition(self, topic: str, key: str) -> int:
         """The partition that key goes to."""
@@ -310,16 +364,11 @@ class Log:
         epoch = self._epochs.current(topic).epoch
         consumer = self._readers.take()
         try:
-            marks = consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=ANSWER_S_MAX
-            )
+            return Position(epoch, partition, _ends(consumer, topic, partition)[1])
         except KafkaException as error:
             raise away(error) from error
         finally:
             self._readers.give(consumer)
-        if not marks:
-            raise UnavailableError(SERVICE)
-        return Position(epoch, partition, marks[1])
 
     async def scan(self, span: Range) -> AsyncIterator[Stored]:
         """The records of that range of one partition, in order; undecodable ones are left out."""
@@ -372,6 +421,15 @@ def stored_of(message: Message, epoch: str) -> Stored | None:
         return decoded(message, epoch)
     except InvalidError:
         return None
+
+
+def audience(message: Message) -> frozenset[str] | None:
+    """The only pipelines that record is for; None where it is for all of them."""
+    for name, value in message.headers() or ():
+        if name == AUDIENCE and value is not None:
+            text = value if isinstance(value, str) else value.decode(errors="replace")
+            return frozenset(text.split(","))
+    return None
 
 
 def decoded(message: Message, epoch: str) -> Stored:

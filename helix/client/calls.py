@@ -10,17 +10,27 @@ import httpx
 import msgspec
 
 from helix.client.wire import (
+    PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
     Accepted,
+    BatchAccepted,
     Completion,
+    CompressionHistory,
+    ConversationDetails,
+    ConversationsPage,
     ConversationStats,
+    Expanded,
+    ExpandRequest,
     HealthReport,
     MessagesPage,
     NewConversation,
+    NewEvent,
     NewMessage,
+    NewText,
     Refused,
     Replay,
     ReplayRequest,
+    Strategy,
 )
 from helix.errors import ConflictError, HelixError, InvalidError, MissingError, UnavailableError
 from helix.events import Outcome
@@ -41,7 +51,7 @@ class Call(msgspec.Struct, Generic[A], frozen=True, kw_only=True):
     path: str
     answer: type[A]
     body: bytes = b""
-    query: dict[str, int] = {}
+    query: dict[str, int | str] = {}
     wait_s: int = 0
     fine: frozenset[int] = frozenset({200, 202})
 
@@ -79,25 +89,90 @@ def add_messages(
     return _post(path, messages, Accepted, wait_s=wait_s)
 
 
+def edit_message(
+    conversation_id: str, message_id: str, content: str, *, wait_s: int = 0
+) -> Call[Accepted]:
+    """Replace a message's text."""
+    path = _message(conversation_id, message_id)
+    body = msgspec.json.encode(NewText(content=content))
+    return Call(method="PATCH", path=path, answer=Accepted, body=body, wait_s=wait_s)
+
+
+def delete_message(conversation_id: str, message_id: str, *, wait_s: int = 0) -> Call[Accepted]:
+    """Take a message back."""
+    path = _message(conversation_id, message_id)
+    return Call(method="DELETE", path=path, answer=Accepted, wait_s=wait_s)
+
+
+def publish(events: Sequence[NewEvent], *, wait_s: int = 0) -> Call[BatchAccepted]:
+    """Publish events of any conversations at once."""
+    return _post("/v1/events/batch", events, BatchAccepted, wait_s=wait_s)
+
+
+def conversation(conversation_id: str) -> Call[ConversationDetails]:
+    """What is known of a conversation."""
+    path = f"/v1/conversations/{_segment(conversation_id)}"
+    return Call(method="GET", path=path, answer=ConversationDetails)
+
+
 def complete(conversation_id: str, outcome: Outcome, *, wait_s: int = 0) -> Call[Accepted]:
     """End a conversation."""
     path = f"/v1/conversations/{_segment(conversation_id)}/complete"
     return _post(path, Completion(outcome=outcome), Accepted, wait_s=wait_s)
 
 
+def conversations(
+    *, user_id: str = "", q: str = "", page: int = 1, limit: int = PAGE_ROWS_DEFAULT
+) -> Call[ConversationsPage]:
+    """One page of the conversations: of that user, with that in the title."""
+    query: dict[str, int | str] = {"user_id": user_id, "q": q, "page": page, "limit": limit}
+    given = {name: value for name, value in query.items() if value != ""}
+    return Call(method="GET", path="/v1/conversations", answer=ConversationsPage, query=given)
+
+
 def messages(conversation_id: str, *, page: int) -> Call[MessagesPage]:
     """One page of a conversation's messages."""
     path = f"/v1/conversations/{_segment(conversation_id)}/messages"
-    query = {"page": page, "limit": PAGE_ROWS_MAX}
+    query: dict[str, int | str] = {"page": page, "limit": PAGE_ROWS_MAX}
     return Call(method="GET", path=path, answer=MessagesPage, query=query)
 
 
 def replay(
-    conversation_id: str, *, max_tokens: int | None = None, since: datetime | None = None
+    conversation_id: str,
+    *,
+    max_tokens: int | None = None,
+    since: datetime | None = None,
+    strategy: Strategy | None = None,
+    query: str = "",
+    resume: bool = False,
 ) -> Call[Replay]:
-    """Replay a conversation: complete, or the newest within the bound."""
-    request = ReplayRequest(conversation_id=conversation_id, max_tokens=max_tokens, since=since)
+    """Replay a conversation: complete, or what fits within the bound."""
+    request = ReplayRequest(
+        conversation_id=conversation_id,
+        max_tokens=max_tokens,
+        since=since,
+        compression_strategy=strategy,
+        query=query,
+        resume_from_snapshot=resume,
+    )
+    return replay_as(request)
+
+
+def replay_as(request: ReplayRequest) -> Call[Replay]:
+    """Replay a conversation exactly as the request says."""
     return _post("/v1/context/replay", request, Replay)
+
+
+def expand(conversation_id: str, message_ids: Sequence[str]) -> Call[Expanded]:
+    """Fetch messages by their ids: those a compression dropped, say."""
+    request = ExpandRequest(conversation_id=conversation_id, message_ids=list(message_ids))
+    return _post("/v1/context/expand", request, Expanded)
+
+
+def compressions(conversation_id: str) -> Call[CompressionHistory]:
+    """How a conversation was compressed lately."""
+    path = f"/v1/context/compression/{_segment(conversation_id)}"
+    return Call(method="GET", path=path, answer=CompressionHistory)
 
 
 def stats(conversation_id: str) -> Call[ConversationStats]:
@@ -151,6 +226,10 @@ def refusal(response: httpx.Response) -> HelixError:
 def _post(path: str, body: object, answer: type[A], *, wait_s: int = 0) -> Call[A]:
     encoded = msgspec.json.encode(body)
     return Call(method="POST", path=path, answer=answer, body=encoded, wait_s=wait_s)
+
+
+def _message(conversation_id: str, message_id: str) -> str:
+    return f"/v1/conversations/{_segment(conversation_id)}/messages/{_segment(message_id)}"
 
 
 def _segment(conversation_id: str) -> str:

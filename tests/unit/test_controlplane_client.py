@@ -19,7 +19,15 @@ from helix.adapters import fakes
 from helix.adapters.probes import Check
 from helix.client import calls
 from helix.client.rest import AsyncClient, Client
-from helix.client.wire import Evidence, HealthReport, NewConversation, NewMessage, Status
+from helix.client.wire import (
+    BatchedEnd,
+    BatchedMessage,
+    Evidence,
+    HealthReport,
+    NewConversation,
+    NewMessage,
+    Status,
+)
 from helix.errors import ConflictError, InvalidError, MissingError, UnavailableError
 from helix.ports import Credential
 from helix.settings import Settings
@@ -258,3 +266,17 @@ def test_status_fails_when_a_service_is_amiss(status: Status, code: int) -> None
 def test_without_an_address_the_next_step_is_named() -> None:
     with pytest.raises(InvalidError, match=r"HELIX_API_KEY.*make -s env"):
         access({"HELIX_URL": "http://x"})
+
+
+def test_messages_are_edited_taken_back_and_published_at_once(api: Client) -> None:
+    said = BatchedMessage(conversation_id="c1", message=LINE)
+    batch = api.publish([said, BatchedEnd(conversation_id="c1", outcome="error")])
+    api.edit_message("c1", "m1", "hallo")
+    edited = [message.content for message in api.messages("c1")]
+    api.delete_message("c1", "m1")
+
+    assert batch.accepted == 2
+    assert edited == ["hallo"]
+    assert list(api.messages("c1")) == []
+    assert api.conversation("c1").message_count == 0
+    assert api.conversation("c1").outcome == "error"

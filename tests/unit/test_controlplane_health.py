@@ -148,7 +148,7 @@ def test_an_unreadable_output_document_stops_the_program(tmp_path: Path, text: s
 
 def test_a_key_is_looked_up_once_while_it_is_fresh() -> None:
     keys, now = Keys(), [0.0]
-    ring = Keyring(keys, lambda: now[0])
+    ring = Keyring(keys, monotonic=lambda: now[0])
 
     async def use() -> Credential | None:
         return await ring.credential("key")
@@ -161,7 +161,7 @@ def test_a_key_is_looked_up_once_while_it_is_fresh() -> None:
 
 def test_a_revoked_key_stops_working_once_it_is_no_longer_fresh() -> None:
     keys, now = Keys(), [0.0]
-    ring = Keyring(keys, lambda: now[0])
+    ring = Keyring(keys, monotonic=lambda: now[0])
     asyncio.run(ring.credential("key"))
     keys.found, now[0] = None, FRESH_S + 1
 
@@ -170,7 +170,7 @@ def test_a_revoked_key_stops_working_once_it_is_no_longer_fresh() -> None:
 
 def test_a_known_key_outlives_the_store_of_keys_for_a_bounded_time() -> None:
     keys, now = Keys(), [0.0]
-    ring = Keyring(keys, lambda: now[0])
+    ring = Keyring(keys, monotonic=lambda: now[0])
     asyncio.run(ring.credential("key"))
     keys.away, now[0] = True, STALE_S_MAX - 1
 
