@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from helix.client.rest import Client
+from helix.client.transcripts import Meeting
 from helix.errors import HelixError
 from validation.access import client
-from validation.meetings import Meeting, ingest, read, read_lines, same
+from validation.meetings import ingest, read, read_lines, same
 
 LINES_SHOWN = 5
 DIFFERENCES_SHOWN = 10

@@ -1,0 +1,79 @@
+"""A visitor begins a conversation, writes to it, reads it back in every way, and ends it."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from helix.client import calls
+from helix.client.calls import Call
+from helix.client.wire import NewConversation, NewMessage, Replay
+
+# Most conversations are short, and a few are as long as the platform promises to be quick with.
+SIZES = (20, 100, 1000)  # messages
+SHARES = (0.6, 0.3, 0.1)
+BATCHES = 10
+BUDGET_TOKENS = 2_000
+
+# By route template, as the control plane and the budgets name them.
+BEGIN = "POST /v1/conversations"
+ADD = "POST /v1/conversations/{id}/messages"
+PAGE = "GET /v1/conversations/{id}/messages"
+REPLAY = "POST /v1/context/replay"
+STATS = "GET /v1/context/stats/{id}"
+COMPLETE = "POST /v1/conversations/{id}/complete"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One request of a journey, and what is wrong with its answer: nothing, if empty."""
+
+    route: str
+    call: Call[Any]
+    wrong: Callable[[Any], str] = lambda _: ""
+
+
+def size(random: Random) -> int:
+    """How many messages a visitor will write."""
+    return random.choices(SIZES, SHARES)[0]
+
+
+def journey(name: str, said: Sequence[NewMessage]) -> list[Step]:
+    """Every step of one visitor: the conversation `name`, in which all of that is said."""
+    begin = NewConversation(user_id="load", conversation_id=name, title="Under load")
+    rows = max(1, len(said) // BATCHES)
+    batches = [said[at : at + rows] for at in range(0, len(said), rows)]
+    adds = [Step(ADD, calls.add_messages(name, batch)) for batch in batches]
+    half = len(adds) // 2
+    stats = Step(STATS, calls.stats(name))
+    # Pages show what the read side has by then, so only replays are held to be complete.
+    first = Step(PAGE, calls.messages(name, page=1))
+    return [
+        Step(BEGIN, calls.create_conversation(begin)),
+        *adds[:half],
+        stats,
+        first,
+        *adds[half:],
+        Step(REPLAY, calls.replay(name), _incomplete(len(said))),
+        Step(REPLAY, calls.replay(name, max_tokens=BUDGET_TOKENS), _over_budget),
+        first,
+        stats,
+        Step(COMPLETE, calls.complete(name, "successful")),
+    ]
+
+
+def _incomplete(said: int) -> Callable[[Replay], str]:
+    def wrong(replay: Replay) -> str:
+        back = len(replay.messages)
+        return "" if back == said else f"{said} messages were acknowledged, {back} came back"
+
+    return wrong
+
+
+def _over_budget(replay: Replay) -> str:
+    if replay.total_tokens <= BUDGET_TOKENS:
+        return ""
+    return f"asked for {BUDGET_TOKENS} tokens at most, got {replay.total_tokens}"
+
+
+STEPS = len(journey("", [NewMessage(role="user", content="")] * BATCHES))
