@@ -22,7 +22,7 @@ from infra.engines.clickhouse.requests import (
     read_request,
     read_sent,
 )
-from infra.engines.clickhouse.statements import find_insert, parse, refuse, tokens
+from infra.engines.clickhouse.statements import find_insert, parse, refuse, tokens, with_file
 from infra.engines.serving import Message, Receive
 
 USERS = (User("helix", "pässword", Role.ADMIN), User("reader", "two", Role.READER))
@@ -350,3 +350,15 @@ def test_a_second_layout_changes_nothing(tmp_path_factory: pytest.TempPathFactor
     assert lay_out(config(str(root))) == first
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert all(path.stat().st_mode & 0o077 == 0 for path in before)
+
+
+@pytest.mark.parametrize(
+    ("head", "whole"),
+    [
+        ("INSERT INTO t (a) ", "INSERT INTO t (a) FROM INFILE '/f'"),
+        ("INSERT INTO t SETTINGS a = 1", "INSERT INTO t FROM INFILE '/f' SETTINGS a = 1"),
+        ("INSERT INTO `SETTINGS` (b)", "INSERT INTO `SETTINGS` (b) FROM INFILE '/f'"),
+    ],
+)
+def test_an_insert_reads_a_file_before_its_settings(head: str, whole: str) -> None:
+    assert with_file(head, "/f") == whole

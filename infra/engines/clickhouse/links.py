@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import tempfile
 import threading
 import time
 from collections import deque
@@ -23,7 +24,7 @@ from infra.engines.clickhouse.errors import (
     UNKNOWN_SETTING,
     failure,
 )
-from infra.engines.clickhouse.statements import ROWS_VERBS, STATE_VERBS
+from infra.engines.clickhouse.statements import ROWS_VERBS, STATE_VERBS, with_file
 
 IDLE_MAX = 64
 SESSIONS_MAX = 1_000
@@ -55,7 +56,8 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Written(Protocol):
+@dataclass(frozen=True)
+class Written:
     """What an INSERT did."""
 
     rows_written: int
@@ -126,7 +128,7 @@ class Link:
 
     def insert(self, head: str, *, form: str) -> Inserter:
         """An INSERT that takes its data in pieces cut anywhere."""
-        return self._connection.send_insert(head, form)
+        return Spooled(self._connection, head, form=form)
 
     def be(self, want: Want) -> None:
         """Take the database and settings of a request, and undo those of the one before."""
@@ -155,6 +157,35 @@ class Link:
         if values:
             pairs = ", ".join(f"{name} = {quoted(text)}" for name, text in values.items())
             self.run(f"SET {pairs}")
+
+
+class Spooled:
+    """An INSERT that reads its data from a file without a name, once all of it is there.
+
+    The engine's own streaming INSERT reports rows as written that it could not write: on a full
+    disk, or where a view failed.
+    """
+
+    def __init__(self, connection: Any, head: str, *, form: str) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `finish` or `cancel`
+        path = f"/proc/self/fd/{self._file.fileno()}"
+        self._sql = f"{with_file(head, path)} FORMAT {form}"
+        self._connection = connection
+
+    def append(self, data: bytes) -> None:
+        """More of the data."""
+        self._file.write(data)
+
+    def finish(self) -> Written:
+        """The rows are kept when this returns."""
+        self._file.flush()
+        result: Result = self._connection.query(self._sql)
+        self._file.close()
+        return Written(result.rows_written(), result.bytes_written())
+
+    def cancel(self) -> None:
+        """Nothing more is to be inserted."""
+        self._file.close()
 
 
 @dataclass

@@ -133,6 +133,13 @@ def find_insert(text: str) -> Insert | None:
     return None
 
 
+def with_file(head: str, path: str) -> str:
+    """The head of an INSERT whose data stands in that file."""
+    outer = (token for token in tokens(head) if token.depth == 0)
+    at = next((token.start for token in outer if token.word == "SETTINGS"), len(head))
+    return f"{head[:at].rstrip()} FROM INFILE '{path}' {head[at:]}".rstrip()
+
+
 def parse(text: str) -> Query:
     """The statement with its FORMAT clause taken out."""
     sql = text.strip().rstrip(";").rstrip()
