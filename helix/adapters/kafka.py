@@ -6,7 +6,7 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -138,19 +138,16 @@ class _Publication:
     done: asyncio.Future[list[Receipt]]
     receipts: list[Receipt | None]
     missing: int
+    failure: HelixError | None = None
 
-    def settle(self, index: int, outcome: Receipt | HelixError) -> None:
-        if isinstance(outcome, HelixError):
-            if not self.done.done():
-                self.done.set_exception(outcome)
+    def settle(self) -> None:
+        """Tell who waits; in the loop that waits."""
+        if self.done.done():
             return
-        self.receipts[index] = outcome
-        self.missing -= 1
-        if not self.missing and not self.done.done():
+        if self.failure is not None:
+            self.done.set_exception(self.failure)
+        else:
             self.done.set_result([receipt for receipt in self.receipts if receipt is not None])
-
-
-_Ack = tuple[_Publication, int, Receipt | HelixError]
 
 
 class Publisher:
@@ -158,7 +155,7 @@ class Publisher:
 
     def __init__(self, settings: Kafka) -> None:
         self._producer = Producer(producer_config(settings), logger=None)
-        self._acks: list[_Ack] = []
+        self._settled: list[_Publication] = []  # of this poll; touched by its thread alone
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-acks", daemon=True)
         self._thread.start()
@@ -173,26 +170,18 @@ class Publisher:
             return []
         loop = asyncio.get_running_loop()
         waiting = _Publication(loop, loop.create_future(), [None] * len(keyed), len(keyed))
-        for index, (key, event) in enumerate(keyed):
-            acked = functools.partial(self._acked, waiting, index, event.event_id)
-            self._produce(topic, key.encode(), encode(event), acked)
-        return await waiting.done
-
-    def _produce(
-        self,
-        topic: str,
-        key: bytes,
-        value: bytes,
-        acked: Callable[[KafkaError | None, Message], None],
-    ) -> None:
+        produce = self._producer.produce
         try:
-            self._producer.produce(topic, value=value, key=key, on_delivery=acked)
+            for index, (key, event) in enumerate(keyed):
+                acked = functools.partial(self._acked, waiting, index, event.event_id)
+                produce(topic, value=encode(event), key=key.encode(), on_delivery=acked)
         except BufferError as error:
             raise UnavailableError(
                 SERVICE, f"`{SERVICE}` is behind: the queue is full, retry"
             ) from error
         except KafkaException as error:
             raise away(error) from error
+        return await waiting.done
 
     def _acked(
         self,
@@ -202,8 +191,14 @@ class Publisher:
         error: KafkaError | None,
         message: Message,
     ) -> None:
-        outcome = away(error) if error is not None else _receipt(event_id, message)
-        self._acks.append((waiting, index, outcome))
+        """In the polling thread: the last acknowledgement or the first failure ends the wait."""
+        if error is not None:
+            waiting.failure = waiting.failure or away(error)
+        else:
+            waiting.receipts[index] = _receipt(event_id, message)
+        waiting.missing -= 1
+        if error is not None or not waiting.missing:
+            self._settled.append(waiting)
 
     def _poll(self) -> None:
         while not self._stopped.is_set():
@@ -213,10 +208,10 @@ class Publisher:
         self._hand_over()
 
     def _hand_over(self) -> None:
-        """Wake each loop once for all its acknowledgements of this poll."""
-        acks, self._acks = self._acks, []
-        for loop in {waiting.loop for waiting, _, _ in acks}:
-            own = [ack for ack in acks if ack[0].loop is loop]
+        """Wake each loop once for all that is settled by this poll."""
+        settled, self._settled = self._settled, []
+        for loop in {waiting.loop for waiting in settled}:
+            own = [waiting for waiting in settled if waiting.loop is loop]
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_settle, own)
 
@@ -226,9 +221,9 @@ class Publisher:
         self._thread.join(FLUSH_S_MAX + POLL_S_MAX + 1)
 
 
-def _settle(acks: list[_Ack]) -> None:
-    for waiting, index, outcome in acks:
-        waiting.settle(index, outcome)
+def _settle(publications: list[_Publication]) -> None:
+    for waiting in publications:
+        waiting.settle()
 
 
 def _receipt(event_id: str, message: Message) -> Receipt:

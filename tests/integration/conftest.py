@@ -95,6 +95,20 @@ class Running:
         assert command.returncode == 0, output
         return output
 
+    def told(self, *argv: str) -> str:
+        """What one of the stack's own programs prints, its settings given; complete on failure."""
+        done = subprocess.run(
+            [sys.executable, "-m", *argv],
+            cwd=self.root,
+            env={"PATH": os.defpath} | self.env,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S_MAX,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def up(self) -> str:
         return self.run("infra.stack", "up", *self.chosen, "--offset", str(self.offset))
 

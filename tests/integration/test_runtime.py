@@ -3,47 +3,39 @@
 import asyncio
 import contextlib
 import functools
-import os
-import pathlib
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Callable, Generator
-from typing import TypeVar
 
 import msgspec
 import pytest
 from confluent_kafka import Producer
 
 from helix.adapters import clickhouse, postgres
-from helix.adapters.kafka import Epochs, Readers, producer_config, read
+from helix.adapters.kafka import producer_config
 from helix.adapters.postgres import Claim, Owned
-from helix.adapters.world import connected
 from helix.domain.conversations import fold
 from helix.domain.ids import log_key
 from helix.domain.positions import Position, Range, Stored
 from helix.errors import ConflictError
-from helix.events import AnyEvent, DeadLetter, decode, encode
-from helix.ports import Receipt, World
-from infra.provider import supervision
-from runtime.burial import TOPIC as DEAD_LETTERS
+from helix.events import encode
 from runtime.sinks import Record, Slice
 from runtime.workers.conversations import EventSink, StateSink, to_row
 from tests.contract.promises import TOPIC, Connect, WorldPromises, turns
 from tests.integration.conftest import Running
+from tests.integration.live import (
+    counted,
+    dead_letters,
+    name,
+    published,
+    reach,
+    resting,
+    until,
+    workers,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-T = TypeVar("T")
-ROOT = pathlib.Path(__file__).parents[2]
-READY_S_MAX = 60.0
-CAUGHT_UP_S_MAX = 90.0
 CONVERSATIONS = 24
 TURNS = 500
 STOP_S_MAX = 5.5  # the promise of five seconds, and half of one for the process to end
@@ -52,104 +44,8 @@ STOP_S_MAX = 5.5  # the promise of five seconds, and half of one for the process
 @pytest.fixture(scope="module", autouse=True)
 def alone(stack: Running) -> Generator[None]:
     """The stack's own workers rest: every partition belongs to the workers of a test."""
-    supervision.stop(stack.stack.home, "workers")
-    yield
-    stack.up()
-
-
-def name() -> str:
-    """An id no other run has."""
-    return f"test-{uuid.uuid4()}"  # noqa: TID251 - a test is a composition root
-
-
-def until(look: Callable[[], T], *, what: str, s_max: float = CAUGHT_UP_S_MAX) -> T:
-    """The first truthy thing that look finds, within the bound."""
-    end = time.monotonic() + s_max
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what}: not in time"
-        time.sleep(0.1)
-    return found
-
-
-class Workers:
-    """A process of workers, as the stack runs it."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "runtime", "--all"],
-            cwd=ROOT,
-            env={"PATH": os.defpath} | env | {"HELIX__HTTP__PORT": str(self._port)},
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-
-    def ready(self) -> bool:
-        assert self.process.poll() is None, "the workers ended by themselves"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2):
-                return True
-        except (OSError, urllib.error.HTTPError):
-            return False
-
-    def end(self, number: int) -> float:
-        """Send the signal; how long the process took to end."""
-        began = time.monotonic()
-        self.process.send_signal(number)
-        self.process.wait(30)
-        return time.monotonic() - began
-
-
-@contextlib.contextmanager
-def workers(stack: Running) -> Generator[Workers]:
-    """Workers that are ready, ended afterwards whatever happened."""
-    running = Workers(stack.env)
-    try:
-        until(running.ready, what="workers ready", s_max=READY_S_MAX)
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGKILL)
-
-
-def reach(stack: Running) -> contextlib.AbstractAsyncContextManager[World]:
-    """The stack's stores as a program reaches them."""
-    return connected(stack.settings, clock=lambda: time.time_ns() // 1000, ids=name)
-
-
-def published(stack: Running, conversations: dict[str, list[AnyEvent]]) -> list[Receipt]:
-    """Publish whole conversations at once."""
-
-    async def act() -> list[Receipt]:
-        async with reach(stack) as world:
-            calls = [
-                world.log.publish(TOPIC, log_key("t", conversation), events)
-                for conversation, events in conversations.items()
-            ]
-            return [receipt for part in await asyncio.gather(*calls) for receipt in part]
-
-    return asyncio.run(act())
-
-
-def counted(stack: Running, prefix: str) -> tuple[int, int, int]:
-    """Messages in the states; rows and distinct events in the warm copy."""
-    session = postgres.Session(stack.settings.postgres)
-    with session.transaction() as connection:
-        row = connection.execute(
-            "SELECT coalesce(sum(message_count), 0)::int AS n FROM conversations"
-            " WHERE tenant = 't' AND conversation_id LIKE %(like)s",
-            {"like": f"{prefix}%"},
-        ).fetchone()
-    session.close()
-    engine = clickhouse.Engine(stack.settings.clickhouse)
-    statement = (
-        "SELECT count(), uniqExact(event_id) FROM conversation_events"
-        " WHERE tenant = 't' AND startsWith(conversation_id, {prefix:String})"
-    )
-    rows, distinct = engine.rows(statement, prefix=prefix)[0]
-    engine.close()
-    return (row["n"] if row else 0), rows, distinct
+    with resting(stack, "workers"):
+        yield
 
 
 class TestRealStores(WorldPromises):
@@ -165,8 +61,8 @@ class TestRealStores(WorldPromises):
     def connect(self, stack: Running) -> Connect:
         return functools.partial(reach, stack)
 
-    @pytest.fixture
-    def name(self) -> str:
+    @pytest.fixture(name="name")
+    def new_name(self) -> str:
         return name()
 
 
@@ -199,6 +95,19 @@ def test_workers_told_to_stop_end_within_five_seconds(stack: Running) -> None:
         assert running.process.returncode == 0
 
 
+def test_workers_told_to_stop_save_what_they_have_in_hand(stack: Running) -> None:
+    prefix = name()
+    with workers(stack) as running:
+        published(
+            stack, {f"{prefix}-{n}": turns(f"{prefix}-{n}", 20) for n in range(CONVERSATIONS)}
+        )
+        # The warm copy's batch still waits for more, the states have theirs.
+        until(lambda: counted(stack, prefix)[0] == CONVERSATIONS * 20, what="states")
+        running.end(signal.SIGTERM)
+
+    assert counted(stack, prefix)[1] == CONVERSATIONS * 21
+
+
 def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Running) -> None:
     conversation = name()
     garbage = f"no event {name()}".encode()
@@ -216,30 +125,6 @@ def test_a_record_nobody_can_read_is_buried_and_the_rest_goes_on(stack: Running)
     letters = [letter for letter in dead_letters(stack) if letter.value == garbage]
     assert {letter.pipeline for letter in letters} == {"conversation-states", "conversation-events"}
     assert all(letter.topic == TOPIC and "undecodable" in letter.reason for letter in letters)
-
-
-def dead_letters(stack: Running) -> list[DeadLetter]:
-    """Everything in the dead-letter topic."""
-    now = Epochs(stack.settings.kafka).current(DEAD_LETTERS)
-    readers = Readers(stack.settings.kafka)
-    letters: list[DeadLetter] = []
-    consumer = readers.take()
-    for partition in range(now.partitions):
-        end = asyncio.run(_high(stack, partition))
-        span = Range(DEAD_LETTERS, now.epoch, partition, 0, end)
-        for message in (m for batch in read(consumer, span) for m in batch):
-            value = message.value()
-            event = decode(value) if isinstance(value, bytes) else None
-            if isinstance(event, DeadLetter):
-                letters.append(event)
-    readers.give(consumer)
-    readers.close()
-    return letters
-
-
-async def _high(stack: Running, partition: int) -> int:
-    async with reach(stack) as world:
-        return (await world.log.high_watermark(DEAD_LETTERS, partition)).offset
 
 
 # The fence and the doubtful insert, without a log: an epoch of the test's own.
