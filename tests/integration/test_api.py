@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from helix.client.rest import Client
-from helix.client.wire import NewMessage
+from helix.client.wire import BatchedMessage, NewMessage
 from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
 from tests.integration.conftest import Running, eventually
@@ -63,10 +63,52 @@ def test_a_write_is_replayed_at_once_whether_stored_or_not(api: Client) -> None:
 def test_the_same_key_twice_is_one_message(stack: Running, api: Client) -> None:
     headers = {"Authorization": f"Bearer {stack.api_key}", "Idempotency-Key": "only-once"}
     url = f"{stack.url}/v1/conversations/keyed/messages"
-    for _ in range(2):
-        httpx.post(url, json={"role": "user", "content": "x"}, headers=headers).raise_for_status()
+    first, again = (
+        httpx.post(url, json={"role": "user", "content": "x"}, headers=headers) for _ in range(2)
+    )
+    other = httpx.post(url, json={"role": "user", "content": "y"}, headers=headers)
 
+    assert again.json() == first.json()
+    assert other.status_code == 409
     assert len(api.replay("keyed").messages) == 1
+
+
+def test_edits_and_deletions_show_everywhere(api: Client) -> None:
+    lines = [NewMessage(role="user", content=f"{n}", message_id=f"m{n}") for n in range(3)]
+    api.add_messages("changed", lines)
+    api.edit_message("changed", "m1", "one")
+    api.delete_message("changed", "m2", wait_s=10)
+
+    texts = [message.content for message in api.messages("changed")]
+    assert texts == ["0", "one"]
+    assert [message.content for message in api.replay("changed").messages] == texts
+    assert api.conversation("changed").message_count == 2
+
+
+def test_a_batch_is_read_back_by_conversation_and_by_event(stack: Running, api: Client) -> None:
+    batch = [
+        BatchedMessage(
+            conversation_id=f"batch-{n % 3}", message=NewMessage(role="user", content=f"{n}")
+        )
+        for n in range(300)
+    ]
+    done = api.publish(batch, wait_s=10)
+
+    assert done.accepted == 300
+    for first in range(3):
+        texts = [message.content for message in api.messages(f"batch-{first}")]
+        assert texts == [f"{n}" for n in range(first, 300, 3)]
+    url = f"{stack.url}/v1/events/{done.events[-1].event_id}"
+    found = httpx.get(url, headers={"Authorization": f"Bearer {stack.api_key}"}).json()
+    assert found["event"]["message"]["content"] == "299"
+
+
+def test_every_answer_to_a_key_says_what_is_left_of_its_minute(stack: Running) -> None:
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    one, two = (httpx.get(f"{stack.url}/v1/conversations", headers=headers) for _ in range(2))
+
+    assert int(one.headers["X-RateLimit-Remaining"]) < int(one.headers["X-RateLimit-Limit"])
+    assert two.headers["X-RateLimit-Remaining"] != one.headers["X-RateLimit-Remaining"]
 
 
 def test_without_the_warm_copy_the_replay_is_the_same_and_marked(
