@@ -3,6 +3,7 @@
 `python -m controlplane keys` issues, revokes and lists API keys.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -30,6 +31,7 @@ from helix.topology.catalog import CATALOG
 
 STOP_S_MAX = 5
 CONNECTIONS_WAITING_MAX = 1024
+GC_THRESHOLDS = (100_000, 50, 50)  # a long replay makes many short-lived objects and few cycles
 IDS_AT_ONCE = 256
 
 
@@ -107,6 +109,8 @@ async def serve(settings: Settings) -> None:
             backlog=CONNECTIONS_WAITING_MAX,
             timeout_graceful_shutdown=STOP_S_MAX,
         )
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         structlog.get_logger().info("serving", host=settings.http.host, port=settings.http.port)
         await uvicorn.Server(config).serve()
     monitor.close()

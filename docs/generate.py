@@ -1,4 +1,4 @@
-"""Write docs/reference from the catalogue, or say where it has drifted: `--check`."""
+"""Write docs/reference from the catalogue and the record, or say what drifted: `--check`."""
 
 import sys
 from pathlib import Path
@@ -7,9 +7,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from helix.topology.catalog import CATALOG
 from helix.topology.tables import Grid, grids
+from validation.benchmarks import record
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 HEAD = "<!-- Made by `make docs` from helix/topology/catalog.py: edit that. -->\n\n"
+MEASURED = "<!-- Made by `make docs` from benchmarks.json, which `make bench` writes. -->\n\n"
 
 
 def markdown(grid: Grid) -> str:
@@ -24,11 +26,15 @@ def markdown(grid: Grid) -> str:
 def pages() -> dict[str, str]:
     """Every generated page by its file name."""
     tables = "".join(markdown(grid) for grid in grids(CATALOG))
-    return {"topology.md": f"{HEAD}# Topology\n\n{tables}".rstrip() + "\n"}
+    made = {"topology.md": f"{HEAD}# Topology\n\n{tables}".rstrip() + "\n"}
+    measured = record.read(record.RECORD)
+    if measured is not None:
+        made["benchmarks.md"] = f"{MEASURED}# Benchmarks\n\n{record.page(measured)}"
+    return made
 
 
 def main() -> int:
-    """Exit 1 when `--check` finds a page that is not what the catalogue says."""
+    """Exit 1 when `--check` finds a page that is not what its source says."""
     drifted = [
         name
         for name, text in pages().items()

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from helix.domain.conversations import Conversation, Snapshot
 from helix.domain.positions import Position, Range, Stored
 from helix.events import AnyEvent, ContextCompressed
@@ -12,8 +14,7 @@ Clock = Callable[[], int]  # microseconds since 1970 UTC
 Ids = Callable[[], str]  # a new unique id at every call
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Where the broker acknowledged an event."""
 
     event_id: str

@@ -267,8 +267,10 @@ def _pulumi(stack: Stack, words: Sequence[str]) -> int:
 
 
 def _exec(stack: Stack, words: Sequence[str]) -> int:
-    """A command of the user's with the stack's address and key in its environment."""
-    return _wait(words, {**stack.pulumi.env, **environment(stack, outputs(stack))})
+    """A command of the user's with the stack's settings, address and key in its environment."""
+    found = outputs(stack)
+    settings = found.environment(vault(stack.home))
+    return _wait(words, {**stack.pulumi.env, **settings, **environment(stack, found)})
 
 
 def _shell(name: str) -> Callable[[Stack, Sequence[str]], int]:

@@ -21,7 +21,7 @@ from locust.exception import StopUser
 
 from helix.client.wire import NewMessage, Refused
 from loadtest.arrivals import Plan, schedule
-from loadtest.journeys.conversations import Step, journey, size
+from loadtest.journeys.conversations import MESSAGES, Step, journey
 from loadtest.verdict import Sample
 
 VISITORS_PER_USER = 3  # arrivals come in clusters, and a slow platform keeps its visitors longer
@@ -103,9 +103,8 @@ class Load:
         )
 
     def _turns(self) -> list[NewMessage]:
-        count = size(self._random)
         start = self._random.randrange(len(self._said))
-        return [self._said[(start + n) % len(self._said)] for n in range(count)]
+        return [self._said[(start + n) % len(self._said)] for n in range(MESSAGES)]
 
 
 class Visitor(FastHttpUser):

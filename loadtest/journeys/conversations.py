@@ -1,7 +1,6 @@
 """A visitor begins a conversation, writes to it, reads it back in every way, and ends it."""
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any
 
 import msgspec
@@ -10,9 +9,7 @@ from helix.client import calls
 from helix.client.calls import Call
 from helix.client.wire import NewConversation, NewMessage, Replay
 
-# Most conversations are short, and a few are as long as the platform promises to be quick with.
-SIZES = (20, 100, 1000)  # messages
-SHARES = (0.6, 0.3, 0.1)
+MESSAGES = 1_000  # that a visitor writes
 BATCHES = 10
 BUDGET_TOKENS = 2_000
 
@@ -33,11 +30,6 @@ class Step(msgspec.Struct, frozen=True):
     wrong: Callable[[Any], str] = lambda _: ""
 
 
-def size(random: Random) -> int:
-    """How many messages a visitor will write."""
-    return random.choices(SIZES, SHARES)[0]
-
-
 def journey(name: str, said: Sequence[NewMessage]) -> list[Step]:
     """Every step of one visitor: the conversation `name`, in which all of that is said."""
     begin = NewConversation(user_id="load", conversation_id=name, title="Under load")
@@ -56,6 +48,7 @@ def journey(name: str, said: Sequence[NewMessage]) -> list[Step]:
         *adds[half:],
         Step(REPLAY, calls.replay(name), _incomplete(len(said))),
         Step(REPLAY, calls.replay(name, max_tokens=BUDGET_TOKENS), _over_budget),
+        Step(REPLAY, calls.replay(name, max_tokens=BUDGET_TOKENS, strategy="hybrid"), _over_budget),
         first,
         stats,
         Step(COMPLETE, calls.complete(name, "successful")),

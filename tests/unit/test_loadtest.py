@@ -14,7 +14,7 @@ from helix.client.wire import NewMessage
 from helix.errors import InvalidError
 from loadtest import target as targets
 from loadtest.arrivals import Plan, schedule
-from loadtest.journeys.conversations import SIZES, STEPS, journey, size
+from loadtest.journeys.conversations import STEPS, journey
 from loadtest.machine import measure
 from loadtest.report import Circumstances, Record, record, show
 from loadtest.target import affordable, is_loopback, target
@@ -68,12 +68,12 @@ def test_a_plan_that_cannot_be_run_is_refused(option: str, wrong: dict[str, int]
         Plan(**fields)
 
 
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", [10, 20, 1000])
 def test_every_journey_has_as_many_steps_as_the_schedule_plans(count: int) -> None:
     assert len(journey("c", said(count))) == STEPS
 
 
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("count", [10, 20, 1000])
 def test_a_journey_writes_every_message_once_and_in_order(count: int) -> None:
     adds = [step for step in journey("c", said(count)) if step.route.endswith("/messages")]
     bodies = [step.call.body for step in adds if step.call.method == "POST"]
@@ -86,12 +86,6 @@ def test_every_route_of_the_journey_has_a_budget() -> None:
     asked = {step.route for step in journey("c", said(20))}
 
     assert asked == {budget.route for budget in ROUTE_BUDGETS}
-
-
-def test_conversations_are_of_the_sizes_named() -> None:
-    random = Random(1)
-
-    assert {size(random) for _ in range(200)} == set(SIZES)
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:

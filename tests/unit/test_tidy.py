@@ -11,7 +11,7 @@ EMPTY_WORDS = re.compile(r"(^|_)(utils?|helpers?|common|base|manager|misc|servic
 STATUS_FILES = re.compile(
     r"(^|[-_])(phase|status|summary|plan|todo|notes|progress)([-_].*)?\.(md|txt)$", re.IGNORECASE
 )
-PROGRAMS = ("helix", "infra", "controlplane", "runtime", "validation")
+PROGRAMS = ("helix", "infra", "controlplane", "runtime", "validation", "loadtest")
 
 
 def tracked(*patterns: str) -> list[Path]:

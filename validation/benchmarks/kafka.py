@@ -1,0 +1,519 @@
+"""K: what our way into and out of the log costs, beside the client library's own."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import multiprocessing
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import msgspec
+import uvloop
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from helix.adapters.kafka import Publisher, client_config, producer_config
+from helix.adapters.postgres import Claim
+from helix.client.wire import NewMessage
+from helix.domain.ids import log_key
+from helix.events import ConversationEvent, MessageAdded, encode
+from helix.events import Message as Said
+from helix.settings import Kafka, Settings
+from helix.topology.model import Store
+from runtime.loop import QUEUED_KIB_MAX, Loop
+from runtime.meters import Meters, Readiness
+from runtime.pipelines import Pipeline
+from runtime.sinks import Record, Refused, Slice
+from validation.benchmarks import speech
+from validation.benchmarks.lab import Lab
+from validation.benchmarks.runner import (
+    Benchmark,
+    Gate,
+    Sample,
+    Sides,
+    VoidError,
+    counted,
+    frozen_heap,
+    percentile,
+    rate,
+)
+
+PARTITIONS = 16  # as the topic of conversations
+MESSAGES = 50_000
+CHUNK = 500  # events of one `publish`, as a batch request has
+PUBLISHERS = 16  # requests in flight
+CONVERSATIONS = 400
+DRAIN_RECORDS = 1_000
+READ_MESSAGES = 200_000
+RATE_HZ = 10_000
+TICK_S = 0.001
+PACED_S = 3.0
+WARM_S = 0.5  # of a paced part, left out of its percentiles
+WAIT_S_MAX = 60.0
+
+_body = msgspec.json.Decoder(NewMessage)
+
+
+# Into the log as fast as it goes: K1, K2.
+
+
+@dataclass(slots=True)
+class Acks:
+    """Acknowledgements counted as a user of the library would."""
+
+    count: int = 0
+    failed: int = 0
+
+    def __call__(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.count += 1
+        else:
+            self.failed += 1
+
+
+def stamped(body: bytes, number: int, conversation_id: str) -> MessageAdded:
+    """The event of a body, validated and stamped as the edge does it."""
+    given = _body.decode(body)
+    event_id = f"event-{number}"
+    at = speech.STARTED_US + number
+    return MessageAdded(
+        event_id=event_id,
+        tenant=speech.TENANT,
+        occurred_at=at,
+        ingested_at=at,
+        conversation_id=conversation_id,
+        message=Said(
+            message_id=given.message_id or event_id,
+            role=given.role,
+            content=given.content,
+            name=given.name,
+            model=given.model,
+            created_at=at,
+            metadata=given.metadata,
+        ),
+    )
+
+
+async def _published(publisher: Publisher, topic: str, bodies: Sequence[bytes]) -> int:
+    """How many were acknowledged: requests of many events each, several in flight."""
+    starts = iter(range(0, len(bodies), CHUNK))
+
+    async def requests() -> int:
+        acknowledged = 0
+        for start in starts:
+            name = f"conversation-{start // CHUNK % CONVERSATIONS}"
+            chunk = enumerate(bodies[start : start + CHUNK], start)
+            events = [stamped(body, number, name) for number, body in chunk]
+            receipts = await publisher.publish(topic, log_key(speech.TENANT, name), events)
+            acknowledged += len(receipts)
+        return acknowledged
+
+    return sum(await asyncio.gather(*(requests() for _ in range(PUBLISHERS))))
+
+
+def _bare(producer: Producer, topic: str, values: Sequence[tuple[bytes, bytes]]) -> int:
+    acks = Acks()
+    produce = producer.produce
+    for number, (key, value) in enumerate(values):
+        produce(topic, value, key, on_delivery=acks)
+        if not number % DRAIN_RECORDS:
+            producer.poll(0)
+    producer.flush(WAIT_S_MAX)
+    return acks.count
+
+
+def _naive(producer: Producer, topic: str, values: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    acks = Acks()
+    for key, value in values:
+        producer.produce(topic, json.dumps(value).encode(), key.encode(), on_delivery=acks)
+        producer.poll(0)
+    producer.flush(WAIT_S_MAX)
+    return acks.count
+
+
+def _chunk_key(number: int) -> str:
+    return log_key(speech.TENANT, f"conversation-{number // CHUNK % CONVERSATIONS}")
+
+
+def _wire() -> list[tuple[str, bytes]]:
+    """The events of our way, keyed the same, as they go on the wire."""
+    return [
+        (_chunk_key(number), encode(stamped(body, number, f"conversation-{number // CHUNK}")))
+        for number, body in enumerate(speech.bodies(MESSAGES))
+    ]
+
+
+@contextlib.contextmanager
+def _into(lab: Lab, name: str, other: Callable[[Producer, str], int]) -> Generator[Sides]:
+    """Both ways have their producer, connected and warm, before anything is timed."""
+    kafka = lab.settings.kafka
+    bodies = speech.bodies(MESSAGES)
+    producer = Producer(producer_config(kafka), logger=None)
+    with (
+        lab.topic(name, partitions=PARTITIONS) as topic,
+        contextlib.closing(Publisher(kafka)) as publisher,
+    ):
+        yield Sides(
+            lambda: rate(MESSAGES, lambda: uvloop.run(_published(publisher, topic, bodies))),
+            lambda: rate(MESSAGES, lambda: other(producer, topic)),
+        )
+
+
+def k1(lab: Lab) -> contextlib.AbstractContextManager[Sides]:
+    """Our way against ready bytes."""
+    ready = [(key.encode(), value) for key, value in _wire()]
+    return _into(lab, "K1", lambda producer, topic: _bare(producer, topic, ready))
+
+
+def k2(lab: Lab) -> contextlib.AbstractContextManager[Sides]:
+    """Our way against the first example of every tutorial."""
+    objects = [(key, json.loads(value)) for key, value in _wire()]
+    return _into(lab, "K2", lambda producer, topic: _naive(producer, topic, objects))
+
+
+# Out of the log: K4.
+
+
+class Counting:
+    """A sink that only counts, and tells when everything came."""
+
+    def __init__(self, expected: int, done: threading.Event) -> None:
+        self._expected = expected
+        self._done = done
+        self.count = 0
+        self.first = 0  # records of the first save: they were gathered before the clock started
+        self.started = 0.0
+        self.cpu = 0.0
+        self.ended = 0.0
+        self.cpu_ended = 0.0
+
+    def claim(self, topic: str, epoch: str, partitions: Sequence[int]) -> list[Claim]:
+        """Every partition from its beginning."""
+        del topic, epoch
+        return [Claim(partition, 0, 1) for partition in partitions]
+
+    def save(self, slices: Sequence[Slice]) -> None:
+        """Count; the clock runs from the first call to the last."""
+        records = sum(len(part.records) for part in slices)
+        if not self.count:
+            self.started, self.cpu, self.first = time.perf_counter(), time.process_time(), records
+        self.count += records
+        if self.count >= self._expected:
+            self.ended, self.cpu_ended = time.perf_counter(), time.process_time()
+            self._done.set()
+
+    def refused(self, records: Sequence[Record]) -> list[Refused]:
+        """Nothing is."""
+        del records
+        return []
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def sample(self) -> Sample:
+        """Events a second after the first batch; void if one is missing or came twice."""
+        counted(self.count, self._expected)
+        items = self.count - self.first
+        return Sample(
+            figure=items / (self.ended - self.started),
+            items=items,
+            cpu_us=(self.cpu_ended - self.cpu) / items * 1e6,
+        )
+
+
+def _worked(settings: Settings, topic: str, group: str) -> Sample:
+    stop = threading.Event()
+    sink = Counting(READ_MESSAGES, stop)
+
+    def opened(settings: Settings, name: str, function: object) -> Counting:
+        del settings, name, function
+        return sink
+
+    pipeline = Pipeline(
+        name=group,
+        noun="conversations",
+        topic=topic,
+        events=ConversationEvent,
+        function=len,
+        store=Store.POSTGRES,
+        sink=opened,
+        gather_s=0.0,
+    )
+    loop = Loop(
+        pipeline,
+        settings,
+        clock=lambda: speech.STARTED_US,
+        stop=stop,
+        meters=Meters(),
+        readiness=Readiness((group,)),
+    )
+    thread = threading.Thread(target=loop.run)
+    with frozen_heap():
+        thread.start()
+        stop.wait(WAIT_S_MAX)
+        stop.set()
+        thread.join(WAIT_S_MAX)
+    return sink.sample()
+
+
+def _dropped(settings: Kafka, topic: str) -> Sample:
+    consumer = Consumer(
+        client_config(
+            settings,
+            **{
+                "group.id": "helix_bench",  # required by the client, never joined
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "queued.max.messages.kbytes": QUEUED_KIB_MAX,
+                "fetch.wait.max.ms": 50,
+            },
+        ),
+        logger=None,
+    )
+    with frozen_heap():
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+        first = done = len(consumer.consume(DRAIN_RECORDS, timeout=WAIT_S_MAX))
+        cpu, started = time.process_time(), time.perf_counter()
+        while done < READ_MESSAGES and time.perf_counter() - started < WAIT_S_MAX:
+            done += len(consumer.consume(DRAIN_RECORDS, timeout=0.1))
+        took, used = time.perf_counter() - started, time.process_time() - cpu
+        consumer.close()
+    counted(done, READ_MESSAGES)
+    items = done - first
+    return Sample(figure=items / took, items=items, cpu_us=used / items * 1e6)
+
+
+@contextlib.contextmanager
+def k4(lab: Lab) -> Generator[Sides]:
+    """The workers' loop against reading alone."""
+    wire = [
+        (log_key(speech.TENANT, event.conversation_id).encode(), encode(event))
+        for event in speech.events(MESSAGES, CONVERSATIONS)
+    ]
+    producer = Producer(producer_config(lab.settings.kafka), logger=None)
+    with lab.topic("K4", partitions=PARTITIONS) as topic:
+        for _ in range(READ_MESSAGES // MESSAGES):
+            counted(_bare(producer, topic, wire), MESSAGES)
+        groups = (f"helix_bench.{topic}.{number}" for number in itertools.count())
+        yield Sides(
+            lambda: _worked(lab.settings, topic, next(groups)),
+            lambda: _dropped(lab.settings.kafka, topic),
+        )
+
+
+# From end to end at a steady rate: K5.
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """When an event was meant to be sent, by the clock all processes share."""
+
+    occurred_at: int
+
+
+_sent = msgspec.json.Decoder(Sent)
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def listen(settings: Kafka, topic: str, firsts: Sequence[int], expected: int, pipe: Any) -> None:
+    """In a process of its own: send the milliseconds each event took, late ones included."""
+    consumer = Consumer(
+        client_config(
+            settings,
+            **{
+                "group.id": "helix_bench",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            },
+        ),
+        logger=None,
+    )
+    consumer.assign([TopicPartition(topic, number, at) for number, at in enumerate(firsts)])
+    pipe.send(True)
+    took: list[float] = []
+    heard = time.monotonic()
+    while len(took) < expected and time.monotonic() - heard < PACED_S:
+        message = consumer.poll(0.1)
+        if message is not None and isinstance(value := message.value(), bytes):
+            heard = time.monotonic()
+            took.append((_now_us() - _sent.decode(value).occurred_at) / 1e3)
+    consumer.close()
+    pipe.send(took)
+
+
+async def ticks(rate_hz: int, duration_s: float) -> AsyncIterator[int]:
+    """How many to send now, by a schedule that a slow tick does not move."""
+    started = time.monotonic()
+    sent = 0
+    while sent < rate_hz * duration_s:
+        due = int(min(time.monotonic() - started, duration_s) * rate_hz) - sent
+        if due > 0:
+            yield due
+            sent += due
+        await asyncio.sleep(TICK_S)
+
+
+async def _paced(publisher: Publisher, topic: str) -> int:
+    """Single events, each its own request, at the rate; how many were acknowledged."""
+    bodies = speech.bodies(RATE_HZ)
+    tasks: list[asyncio.Task[int]] = []
+
+    async def one(number: int) -> int:
+        name = f"conversation-{number % CONVERSATIONS}"
+        event = stamped(bodies[number % RATE_HZ], number, name)
+        event = msgspec.structs.replace(event, occurred_at=_now_us())
+        return len(await publisher.publish(topic, log_key(speech.TENANT, name), [event]))
+
+    async for due in ticks(RATE_HZ, PACED_S):
+        now = len(tasks)
+        tasks += [asyncio.create_task(one(now + index)) for index in range(due)]
+    return sum(await asyncio.gather(*tasks))
+
+
+def _by_publisher(settings: Kafka, topic: str) -> int:
+    publisher = Publisher(settings)
+    try:
+        return uvloop.run(_paced(publisher, topic))
+    finally:
+        publisher.close()
+
+
+def _halves() -> list[tuple[bytes, bytes, bytes]]:
+    """Key, and the wire bytes around the time of sending."""
+    marked = [
+        (
+            log_key(speech.TENANT, event.conversation_id),
+            msgspec.structs.replace(event, occurred_at=1),
+        )
+        for event in speech.events(RATE_HZ, CONVERSATIONS)
+    ]
+    parted = [(key, encode(event).partition(b'"occurred_at":1,')) for key, event in marked]
+    return [
+        (key.encode(), before + b'"occurred_at":', b"," + after)
+        for key, (before, _, after) in parted
+    ]
+
+
+async def _paced_bare(
+    settings: Kafka, topic: str, halves: Sequence[tuple[bytes, bytes, bytes]]
+) -> int:
+    producer = Producer(producer_config(settings), logger=None)
+    acks = Acks()
+    stopped = threading.Event()
+
+    def poll() -> None:
+        while not stopped.is_set():
+            producer.poll(0.1)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    number = 0
+    async for due in ticks(RATE_HZ, PACED_S):
+        for _ in range(due):
+            key, before, after = halves[number % RATE_HZ]
+            value = b"%b%d%b" % (before, _now_us(), after)
+            producer.produce(topic, value, key, on_delivery=acks)
+            number += 1
+    stopped.set()
+    thread.join()
+    producer.flush(WAIT_S_MAX)
+    return acks.count
+
+
+def _heard(lab: Lab, topic: str, send: Callable[[], int]) -> Sample:
+    """p95 from end to end; void when an event is missing."""
+    expected = int(RATE_HZ * PACED_S)
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    firsts = lab.ends(topic, PARTITIONS)
+    listener = context.Process(
+        target=listen, args=(lab.settings.kafka, topic, firsts, expected, there)
+    )
+    listener.start()
+    try:
+        _received(here)
+        with frozen_heap():
+            cpu = time.process_time()
+            counted(send(), expected)
+            used = time.process_time() - cpu
+        took: list[float] = _received(here)
+    finally:
+        listener.join(WAIT_S_MAX)
+        if listener.is_alive():
+            listener.kill()
+    counted(len(took), expected)
+    late = took[int(RATE_HZ * WARM_S) :]
+    return Sample(figure=percentile(late, 0.95), items=expected, cpu_us=used / expected * 1e6)
+
+
+def _received(pipe: Connection) -> Any:
+    if not pipe.poll(WAIT_S_MAX):
+        raise VoidError("the listening process said nothing")
+    return pipe.recv()
+
+
+@contextlib.contextmanager
+def k5(lab: Lab) -> Generator[Sides]:
+    """Our way against the library's at the same rate."""
+    kafka = lab.settings.kafka
+    halves = _halves()
+    with lab.topic("K5", partitions=PARTITIONS) as topic:
+        yield Sides(
+            lambda: _heard(lab, topic, lambda: _by_publisher(kafka, topic)),
+            lambda: _heard(lab, topic, lambda: uvloop.run(_paced_bare(kafka, topic, halves))),
+        )
+
+
+OURS = (
+    f"our `Publisher`: {MESSAGES:,} bodies validated, stamped, encoded, produced and acknowledged, "
+    f"{CHUNK} a call, {PUBLISHERS} calls in flight"
+)
+BENCHMARKS = (
+    Benchmark(
+        id="K1",
+        title="Publishing: what our way costs",
+        a=OURS,
+        b="bare `Producer.produce` of ready bytes with a delivery callback",
+        unit="events/s",
+        counted="every event acknowledged",
+        gate=Gate("at least", 0.7),
+        prepare=k1,
+    ),
+    Benchmark(
+        id="K2",
+        title="Publishing: what our way gains",
+        a=OURS,
+        b="`json.dumps`, `produce` with a callback and `poll(0)` for each event",
+        unit="events/s",
+        counted="every event acknowledged",
+        gate=Gate("at least", 2),
+        prepare=k2,
+    ),
+    Benchmark(
+        id="K4",
+        title="Consuming: what our way costs",
+        a="the workers' loop: group, typed decode, batches by partition, commits; its sink counts",
+        b="`consume(1000)` of assigned partitions that drops every message",
+        unit="events/s",
+        counted=f"{READ_MESSAGES:,} events came once each",
+        gate=Gate("at least", 0.75),
+        prepare=k4,
+    ),
+    Benchmark(
+        id="K5",
+        title="End to end at 10,000 events a second, p95",
+        a="our `Publisher`, one event a call, to a consumer in another process",
+        b="bare `produce` of ready bytes at the same rate and linger, to the same consumer",
+        unit="ms",
+        counted=f"{int(RATE_HZ * PACED_S):,} events acknowledged and read",
+        gate=Gate("at most", 1.3),
+        prepare=k5,
+    ),
+)

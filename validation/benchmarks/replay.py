@@ -1,0 +1,330 @@
+"""R: what a replay costs, beside a scan of the log and beside its own floor; how it scales."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+import uvloop
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from controlplane.replay import TOPIC, resume
+from controlplane.replay import replay as replayed
+from helix.adapters import clickhouse, fakes, kafka, postgres
+from helix.adapters.postgres import EVENTS_PIPELINE, STATES_PIPELINE, Owned
+from helix.domain import conversations, snapshots
+from helix.domain.compression import compress
+from helix.domain.ids import log_key
+from helix.domain.positions import Position, Range, Stored
+from helix.events import AnyEvent, Message, MessageAdded, decode, encode
+from helix.ports import World
+from helix.settings import Kafka
+from runtime.sinks import Record, Sink, Slice
+from runtime.workers.conversations import EventSink, StateSink, to_row
+from validation.benchmarks import speech
+from validation.benchmarks.lab import Lab, Stores
+from validation.benchmarks.logs import OnTopic
+from validation.benchmarks.runner import Benchmark, Gate, Sides, counted, lasting
+
+MESSAGES = 10_000  # of the conversation that is replayed
+OTHERS = 20  # times as many of other conversations, in the same partition
+OTHER_CONVERSATIONS = 500
+TEXTS = 2_000
+BATCH = 10_000
+OURS = "wanted"
+STORED_OTHERS = 100  # times as many rows of other conversations, in the larger store
+SNAPSHOT_AGE = 500  # events since the snapshot, the most a snapshot is ever behind
+TIMES = 3  # replays of one part; the middle one counts
+TOKENS_MAX = 4_096
+WAIT_S_MAX = 60.0
+
+
+def traffic(messages: int, others: int) -> Generator[MessageAdded]:
+    """The conversation's messages, so many of others' between each two."""
+    templates = [speech.added(number, OURS) for number in range(TEXTS)]
+    numbers = itertools.count()
+    for turn in range(messages):
+        yield _event(templates, next(numbers), OURS)
+        for other in range(others):
+            name = f"other-{(turn * others + other) % OTHER_CONVERSATIONS}"
+            yield _event(templates, next(numbers), name)
+
+
+def _event(templates: Sequence[MessageAdded], number: int, name: str) -> MessageAdded:
+    template = templates[number % len(templates)]
+    event_id = f"event-{number}"
+    return msgspec.structs.replace(
+        template,
+        event_id=event_id,
+        ingested_at=speech.STARTED_US + number,
+        conversation_id=name,
+        message=msgspec.structs.replace(template.message, message_id=event_id),
+    )
+
+
+def produced(settings: Kafka, topic: str, events: Sequence[AnyEvent]) -> None:
+    """The events are in the only partition of the topic, in their order."""
+    producer = Producer(kafka.producer_config(settings), logger=None)
+    for event in events:
+        if not isinstance(event, MessageAdded):
+            continue
+        key = log_key(event.tenant, event.conversation_id).encode()
+        while True:
+            try:
+                producer.produce(topic, encode(event), key)
+                break
+            except BufferError:
+                producer.poll(1.0)
+    counted(producer.flush(WAIT_S_MAX), 0)
+
+
+def stored(sink: Sink, epoch: str, events: Sequence[MessageAdded]) -> None:
+    """The events are where that pipeline puts them."""
+    (claim,) = sink.claim(TOPIC, epoch, [0])
+    for start in range(0, len(events), BATCH):
+        part = events[start : start + BATCH]
+        records = [
+            Record(Stored(Position(epoch, 0, start + number), event), encode(event))
+            for number, event in enumerate(part)
+        ]
+        span = Range(TOPIC, epoch, 0, start, start + len(part))
+        sink.save([Slice(Owned(span, claim.generation), records)])
+
+
+def crowded(stores: Stores, times: int, epoch: str) -> None:
+    """So many times the conversation's rows more, of other conversations, made by the engine."""
+    names = ", ".join(f"`{name}`" for name in clickhouse.EVENTS_COLUMNS)
+    stores.engine.run(
+        f"INSERT INTO conversation_events ({names}) SELECT tenant,"  # noqa: S608 - constants
+        " concat('crowd-', toString((`offset` * 31 + number) % 1000)), epoch, `partition`,"
+        " `offset` + (number + 1) * 1000000, concat(event_id, '-', toString(number)), type,"
+        " ingested_us, value FROM conversation_events CROSS JOIN numbers({times:UInt32}) AS more"
+        " WHERE conversation_id = {ours:String} AND epoch = {epoch:String}",
+        times=times,
+        ours=OURS,
+        epoch=epoch,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A world over real stores that hold the conversation, and the loop it lives in."""
+
+    loop: asyncio.AbstractEventLoop
+    world: World
+    stores: Stores
+    epoch: str
+
+    def replay(self) -> int:
+        """How many messages a full replay gives."""
+        found = self.loop.run_until_complete(replayed(self.world, speech.TENANT, OURS))
+        return len(conversations.messages(found.events))
+
+    def resumed(self) -> int:
+        """How many events a resume reads after the snapshot."""
+        found = self.loop.run_until_complete(resume(self.world, speech.TENANT, OURS))
+        return len(found.later.events) if found else -1
+
+    def bare(self) -> int:
+        """How many rows a bare SELECT gives, decoded."""
+        answer = self.stores.engine.client().query(
+            "SELECT value FROM conversation_events WHERE tenant = {tenant:String}"
+            " AND conversation_id = {ours:String}"
+            " ORDER BY tenant, conversation_id, epoch, `partition`, `offset`",
+            parameters={"tenant": speech.TENANT, "ours": OURS},
+            column_formats={"value": "bytes"},
+            column_oriented=True,
+        )
+        return len([decode(value) for value in answer.result_columns[0]])
+
+
+@contextlib.contextmanager
+def bench(
+    lab: Lab, topic: str, events: Sequence[MessageAdded], *, name: str = ""
+) -> Generator[Bench]:
+    """The events in the topic and in stores of their own."""
+    epoch = kafka.Epochs(lab.settings.kafka).current(topic).epoch
+    with lab.stores(name) as stores, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for sink in (
+            EventSink(stores.settings, EVENTS_PIPELINE, to_row),
+            StateSink(stores.settings, STATES_PIPELINE, conversations.fold),
+        ):
+            with contextlib.closing(sink):
+                stored(sink, epoch, events)
+        edge = postgres.Edge(stores.settings.postgres)
+        log = kafka.Log(stores.settings.kafka)
+        runner.run(edge.open())
+        try:
+            world = replace(
+                fakes.world(),
+                log=OnTopic(log, topic),
+                conversations=postgres.States(edge),
+                events=clickhouse.Events(stores.engine, postgres.Marks(edge)),
+            )
+            # Not by the runner's own `run`, which prints what a task returned into a string.
+            yield Bench(runner.get_loop(), world, stores, epoch)
+        finally:
+            log.close()
+            runner.run(edge.close())
+
+
+class Scan:
+    """A warm consumer that reads the whole partition and keeps one key."""
+
+    def __init__(self, settings: Kafka, topic: str, end: int) -> None:
+        self._topic = topic
+        self._end = end
+        self._key = log_key(speech.TENANT, OURS).encode()
+        config = kafka.client_config(
+            settings,
+            **{"group.id": "helix_bench", "enable.auto.commit": False, "fetch.wait.max.ms": 10},
+        )
+        self._consumer = Consumer(config, logger=None)
+
+    def __call__(self) -> int:
+        """How many messages of the conversation there are, decoded."""
+        self._consumer.assign([TopicPartition(self._topic, 0, 0)])
+        found: list[AnyEvent] = []
+        place = 0
+        while place < self._end:
+            messages = self._consumer.consume(1_000, timeout=1.0)
+            if not messages:
+                break
+            place = (messages[-1].offset() or 0) + 1
+            found += [
+                decode(value)
+                for message in messages
+                if message.key() == self._key and isinstance(value := message.value(), bytes)
+            ]
+        return len(found)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+
+@contextlib.contextmanager
+def r1(lab: Lab) -> Generator[Sides]:
+    """The replay against what the log alone would take."""
+    events = list(traffic(MESSAGES, OTHERS))
+    with lab.topic("R1", partitions=1) as topic:
+        produced(lab.settings.kafka, topic, events)
+        with (
+            bench(lab, topic, events) as ours,
+            contextlib.closing(Scan(lab.settings.kafka, topic, len(events))) as scan,
+        ):
+            yield Sides(
+                lambda: lasting(MESSAGES, scan),
+                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
+            )
+
+
+@contextlib.contextmanager
+def r2(lab: Lab) -> Generator[Sides]:
+    """The replay among many rows against the replay among few."""
+    events = list(traffic(MESSAGES, 0))
+    with lab.topic("R2", partitions=1) as topic:
+        produced(lab.settings.kafka, topic, events)
+        with (
+            bench(lab, topic, events, name="_many") as many,
+            bench(lab, topic, events, name="_few") as few,
+        ):
+            crowded(few.stores, 1, few.epoch)
+            for _ in range(STORED_OTHERS // 10):
+                crowded(many.stores, 10, many.epoch)
+            yield Sides(
+                lambda: lasting(MESSAGES, many.replay, times=TIMES),
+                lambda: lasting(MESSAGES, few.replay, times=TIMES),
+            )
+
+
+@contextlib.contextmanager
+def r3(lab: Lab) -> Generator[Sides]:
+    """The replay against its floor."""
+    events = list(traffic(MESSAGES, 0))
+    with lab.topic("R3", partitions=1) as topic:
+        produced(lab.settings.kafka, topic, events)
+        with bench(lab, topic, events) as ours:
+            yield Sides(
+                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
+                lambda: lasting(MESSAGES, ours.bare, times=TIMES),
+            )
+
+
+def compressed(said: list[Message]) -> list[Message]:
+    """What a resume starts from."""
+    return compress(said, TOKENS_MAX, strategy="hybrid").kept
+
+
+@contextlib.contextmanager
+def r4(lab: Lab) -> Generator[Sides]:
+    """A resume against the whole."""
+    events = list(traffic(MESSAGES, 0))
+    with lab.topic("R4", partitions=1) as topic:
+        produced(lab.settings.kafka, topic, events)
+        with bench(lab, topic, events) as ours:
+            early = MESSAGES - SNAPSHOT_AGE
+            snapshot = snapshots.taken(
+                None,
+                [
+                    Stored(Position(ours.epoch, 0, number), event)
+                    for number, event in enumerate(events[:early])
+                ],
+                upto=Position(ours.epoch, 0, early),
+                made_at=speech.STARTED_US,
+                compress=compressed,
+            )
+            postgres.Snapshots(ours.stores.session).save(snapshot)
+            yield Sides(
+                lambda: lasting(SNAPSHOT_AGE, ours.resumed, times=TIMES),
+                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
+            )
+
+
+REPLAY = f"`replay` of a conversation of {MESSAGES:,} messages: state, rows, tail, each once"
+COUNTED = f"all {MESSAGES:,} messages are in the answer"
+BENCHMARKS = (
+    Benchmark(
+        id="R1",
+        title="Replay: how much longer the log alone takes",
+        a=f"a warm consumer reads the partition, {OTHERS} times as much of others in it, keeps one"
+        " key and decodes it",
+        b=REPLAY,
+        unit="ms",
+        counted=COUNTED,
+        gate=Gate("at least", 10),
+        prepare=r1,
+    ),
+    Benchmark(
+        id="R2",
+        title="Replay: what a hundredfold store costs",
+        a=f"{REPLAY}, {STORED_OTHERS} times as many rows of others stored",
+        b="the same, as many rows of others stored as of its own",
+        unit="ms",
+        counted=COUNTED,
+        gate=Gate("at most", 1.5),
+        prepare=r2,
+    ),
+    Benchmark(
+        id="R3",
+        title="Replay: how far from its floor",
+        a=REPLAY,
+        b="a bare SELECT of the same rows' values, decoded into the same events",
+        unit="ms",
+        counted=COUNTED,
+        gate=Gate("at most", 1.5),
+        prepare=r3,
+    ),
+    Benchmark(
+        id="R4",
+        title="Resume: what a snapshot saves",
+        a=f"`resume`: the snapshot and the {SNAPSHOT_AGE} messages after it",
+        b=REPLAY,
+        unit="ms",
+        counted=f"{COUNTED}, or {SNAPSHOT_AGE} after the snapshot",
+        gate=Gate("at most", 0.2),
+        prepare=r4,
+    ),
+)
