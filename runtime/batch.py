@@ -27,14 +27,14 @@ class Cursor:
     """A partition that is ours: what was saved, under which generation, and what waits."""
 
     def __init__(self, claim: Claim) -> None:
-        self.next = claim.next
         self.generation = claim.generation
-        self.waiting: list[Message] = []
+        self.pass_to(claim.next)
 
-    @property
-    def expected(self) -> int:
-        """The lowest offset that may come now."""
-        return (self.waiting[-1].offset() or 0) + 1 if self.waiting else self.next
+    def pass_to(self, place: int) -> None:
+        """Everything below that place is behind us, and nothing waits."""
+        self.next = self.expected = place  # `expected`: the lowest offset that may come now
+        self.waiting: list[Message] = []
+        self.size = 0  # bytes of what waits
 
 
 class Batch:
@@ -53,20 +53,32 @@ class Batch:
     def lose(self, partition: int) -> None:
         """The partition is another's, and so is what waited in it."""
         if cursor := self.cursors.pop(partition, None):
-            self._forget(cursor.waiting)
+            self._forget(cursor)
 
     def clear(self) -> None:
         """Nothing is ours."""
         for partition in list(self.cursors):
             self.lose(partition)
 
-    def add(self, message: Message) -> None:
-        """One more record waits in its partition; what came before is not taken twice."""
-        cursor = self.cursors[message.partition() or 0]
-        if (message.offset() or 0) >= cursor.expected:
-            cursor.waiting.append(message)
-            self._records += 1
-            self._bytes += len(message)
+    def take(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Records wait in their partitions while there is room; those that found none are returned.
+
+        What came before is not taken twice, what is not ours not at all.
+        """
+        cursors = self.cursors
+        for at, message in enumerate(messages):
+            if self._records >= RECORDS_MAX or self._bytes >= BYTES_MAX:
+                return messages[at:]
+            cursor = cursors.get(message.partition() or 0)
+            offset = message.offset() or 0
+            if cursor is not None and offset >= cursor.expected:
+                size = len(message)
+                cursor.expected = offset + 1
+                cursor.waiting.append(message)
+                cursor.size += size
+                self._bytes += size
+                self._records += 1
+        return ()
 
     @property
     def full(self) -> bool:
@@ -97,10 +109,9 @@ class Batch:
     def saved(self, part: Part) -> None:
         """The part is behind us."""
         cursor = self.cursors[part.owned.span.partition]
-        self._forget(cursor.waiting)
-        cursor.next = part.owned.span.end
-        cursor.waiting = []
+        self._forget(cursor)
+        cursor.pass_to(part.owned.span.end)
 
-    def _forget(self, messages: Sequence[Message]) -> None:
-        self._records -= len(messages)
-        self._bytes -= sum(map(len, messages))
+    def _forget(self, cursor: Cursor) -> None:
+        self._records -= len(cursor.waiting)
+        self._bytes -= cursor.size

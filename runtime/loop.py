@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -208,28 +208,17 @@ class Loop:
         self._moved = False
         return consumer.poll(timeout_s)
 
-    def _keep(self, consumer: Consumer, messages: Iterable[Message]) -> None:
+    def _keep(self, consumer: Consumer, messages: Sequence[Message]) -> None:
         """Add records to their partitions; what came too early is read again in its time."""
-        early: set[int] = set()
-        for message in messages:
-            self._usable(message)
-            partition = message.partition() or 0
-            if message.error() is not None or partition not in self._batch.cursors:
-                continue
-            # With a change of the group, places changed; in a full batch there is no room.
-            if self._moved or self._batch.full or partition in early:
-                early.add(partition)
-            else:
-                self._batch.add(message)
+        records = [message for message in messages if _is_record(message)]
+        # With a change of the group, places changed; in a full batch there is no room.
+        early = records if self._moved else self._batch.take(records)
         self._moved = False
-        for partition in early:
-            place = self._batch.cursors[partition].expected
-            consumer.seek(TopicPartition(self._pipeline.topic, partition, place))
-
-    def _usable(self, message: Message) -> None:
-        error = message.error()
-        if error is not None and error.code() not in IDLE_CODES:
-            raise away(error)
+        for partition in {message.partition() or 0 for message in early}:
+            cursor = self._batch.cursors.get(partition)
+            if cursor is not None:
+                place = TopicPartition(self._pipeline.topic, partition, cursor.expected)
+                consumer.seek(place)
 
     # The effect: saved under the fence, or held until its store is back.
 
@@ -302,6 +291,14 @@ class Loop:
             self._readiness.blocked(self._pipeline.name, why)
         else:
             self._readiness.ready(self._pipeline.name)
+
+
+def _is_record(message: Message) -> bool:
+    """Whether it is one; `UnavailableError` where it tells of a fault that stays."""
+    error = message.error()
+    if error is not None and error.code() not in IDLE_CODES:
+        raise away(error)
+    return error is None
 
 
 class CatchingUp:

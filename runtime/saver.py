@@ -1,6 +1,7 @@
 """Parts of the log become effects in a store; what no worker can use becomes a dead letter."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from confluent_kafka import Message
 
@@ -32,6 +33,7 @@ class Saver:
         self._publish = bury
         self._clock = clock
         self._meters = meters
+        self._events = frozenset(get_args(pipeline.events))
         self._buried: set[str] = set()  # of the parts in hand: a retried save buries nothing twice
 
     def save(self, parts: Sequence[Part]) -> None:
@@ -76,7 +78,7 @@ class Saver:
         letters: list[DeadLetter] = []
         epoch = part.owned.span.epoch
         for message in part.messages:
-            if self._meant(message):
+            if not message.headers() or self._meant(message):
                 try:
                     records.append(self._record(message, epoch))
                 except InvalidError as error:
@@ -90,7 +92,7 @@ class Saver:
 
     def _record(self, message: Message, epoch: str) -> Record:
         stored = decoded(message, epoch)
-        if not isinstance(stored.event, self._pipeline.events):
+        if type(stored.event) not in self._events:
             raise InvalidError(f"`{type(stored.event).__name__}` is of another topic")
         value = message.value()
         return Record(stored, value if isinstance(value, bytes) else b"")

@@ -122,7 +122,10 @@ class Engine:
             client.command(statement, parameters=values)
 
     def insert(self, table: str, columns: Sequence[str], rows: bytes, *, token: str) -> None:
-        """Insert lines of JSON; under a token that was inserted before, nothing happens."""
+        """Insert rows of MessagePack; under a token that was inserted before, nothing happens.
+
+        The engine reads them faster than JSON, in which an event would be escaped once more.
+        """
         client = self.client()
         settings = {
             "insert_deduplication_token": token,
@@ -131,7 +134,7 @@ class Engine:
         }
         with reporting():
             client.raw_insert(
-                table, column_names=columns, insert_block=rows, settings=settings, fmt="JSONEachRow"
+                table, column_names=columns, insert_block=rows, settings=settings, fmt="MsgPack"
             )
 
     def create_database(self) -> None:
@@ -220,12 +223,13 @@ def events_of(
 
 def in_order(events: list[Stored]) -> list[Stored]:
     """Events of one conversation: incarnations of the topic by age, in each by offset."""
+    if len({stored.position.epoch for stored in events}) <= 1:
+        return events
     began: dict[str, int] = {}
     for stored in events:
         at = stored.event.ingested_at
         began[stored.position.epoch] = min(at, began.get(stored.position.epoch, at))
-    if len(began) > 1:
-        events.sort(key=lambda s: (began[s.position.epoch], s.position.epoch, s.position.offset))
+    events.sort(key=lambda s: (began[s.position.epoch], s.position.epoch, s.position.offset))
     return events
 
 
@@ -241,7 +245,7 @@ def since(events: list[Stored], first: Position, *, current: str) -> list[Stored
 def _read(engine: Engine, statement: str, **values: object) -> list[Stored]:
     columns = engine.columns(statement, **values)
     return [
-        Stored(position=Position(epoch, partition, offset), event=decode(value))
+        Stored(Position(epoch, partition, offset), decode(value))
         for epoch, partition, offset, value in zip(*columns, strict=True)
     ]
 

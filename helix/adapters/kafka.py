@@ -136,6 +136,8 @@ class _Publication:
 
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[list[Receipt]]
+    topic: str
+    ids: list[str]
     receipts: list[Receipt | None]
     missing: int
     failure: HelixError | None = None
@@ -162,19 +164,27 @@ class Publisher:
 
     async def publish(self, topic: str, key: str, events: Sequence[AnyEvent]) -> list[Receipt]:
         """Receipts in order once every event is acknowledged; else `UnavailableError`."""
-        return await self.publish_all(topic, [(key, event) for event in events])
+        return await self._sent(topic, [key.encode()] * len(events), events)
 
     async def publish_all(self, topic: str, keyed: Sequence[tuple[str, AnyEvent]]) -> list[Receipt]:
         """The same for events of several keys; those of one key keep their order."""
-        if not keyed:
+        keys = [key.encode() for key, _ in keyed]
+        return await self._sent(topic, keys, [event for _, event in keyed])
+
+    async def _sent(
+        self, topic: str, keys: Sequence[bytes], events: Sequence[AnyEvent]
+    ) -> list[Receipt]:
+        if not events:
             return []
         loop = asyncio.get_running_loop()
-        waiting = _Publication(loop, loop.create_future(), [None] * len(keyed), len(keyed))
-        produce = self._producer.produce
+        count = len(events)
+        ids = [event.event_id for event in events]
+        waiting = _Publication(loop, loop.create_future(), topic, ids, [None] * count, count)
+        # This loop and `_acked` run once an event: what is the same for all is taken out of them.
+        produce, acked, partial = self._producer.produce, self._acked, functools.partial
         try:
-            for index, (key, event) in enumerate(keyed):
-                acked = functools.partial(self._acked, waiting, index, event.event_id)
-                produce(topic, value=encode(event), key=key.encode(), on_delivery=acked)
+            for index, (key, event) in enumerate(zip(keys, events, strict=True)):
+                produce(topic, encode(event), key, on_delivery=partial(acked, waiting, index))
         except BufferError as error:
             raise UnavailableError(
                 SERVICE, f"`{SERVICE}` is behind: the queue is full, retry"
@@ -187,15 +197,18 @@ class Publisher:
         self,
         waiting: _Publication,
         index: int,
-        event_id: str,
         error: KafkaError | None,
         message: Message,
     ) -> None:
         """In the polling thread: the last acknowledgement or the first failure ends the wait."""
-        if error is not None:
-            waiting.failure = waiting.failure or away(error)
+        if error is None:
+            partition, offset = message.partition(), message.offset()
+            if partition is None or offset is None:
+                raise AssertionError("an acknowledged record has a partition and an offset")
+            event_id = waiting.ids[index]
+            waiting.receipts[index] = Receipt(event_id, waiting.topic, partition, offset)
         else:
-            waiting.receipts[index] = _receipt(event_id, message)
+            waiting.failure = waiting.failure or away(error)
         waiting.missing -= 1
         if error is not None or not waiting.missing:
             self._settled.append(waiting)
@@ -224,13 +237,6 @@ class Publisher:
 def _settle(publications: list[_Publication]) -> None:
     for waiting in publications:
         waiting.settle()
-
-
-def _receipt(event_id: str, message: Message) -> Receipt:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    if topic is None or partition is None or offset is None:
-        raise AssertionError("an acknowledged record has a topic, a partition and an offset")
-    return Receipt(event_id=event_id, topic=topic, partition=partition, offset=offset)
 
 
 class Readers:
@@ -432,4 +438,4 @@ def decoded(message: Message, epoch: str) -> Stored:
     value, partition, offset = message.value(), message.partition(), message.offset()
     if not isinstance(value, bytes) or partition is None or offset is None:
         raise InvalidError("a record without a value")
-    return Stored(position=Position(epoch, partition, offset), event=decode(value))
+    return Stored(Position(epoch, partition, offset), decode(value))

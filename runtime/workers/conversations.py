@@ -20,38 +20,23 @@ ToRow = Callable[[Record], bytes]
 TABLE = "conversation_events"
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A row of the warm copy: the columns a replay filters by, and the event as it came."""
-
-    tenant: str
-    conversation_id: str
-    epoch: str
-    partition: int
-    offset: int
-    event_id: str
-    type: str
-    ingested_us: int
-    value: str
-
-
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.msgpack.Encoder()
 
 
 def to_row(record: Record) -> bytes:
-    """The record as a line of JSON for ClickHouse."""
+    """The columns a replay filters by, and the event as it came: MessagePack for ClickHouse."""
     event, position = record.stored.event, record.stored.position
-    row = Row(
-        tenant=event.tenant,
-        conversation_id=_conversation(record)[1],
-        epoch=position.epoch,
-        partition=position.partition,
-        offset=position.offset,
-        event_id=event.event_id,
-        type=str(event.__struct_config__.tag),
-        ingested_us=event.ingested_at,
-        value=record.value.decode(errors="replace"),  # only fields we do not read can be bad
+    row = (
+        *_conversation(record),
+        position.epoch,
+        position.partition,
+        position.offset,
+        event.event_id,
+        event.__struct_config__.tag,
+        event.ingested_at,
+        record.value.decode(errors="replace"),  # only fields we do not read can be bad
     )
-    return _encoder.encode(row)
+    return _encoder.encode(row)[1:]  # without the byte that says nine values: a row has no head
 
 
 class StateSink:
@@ -84,7 +69,7 @@ class StateSink:
     def _apply(self, connection: Connection, given: Sequence[Record]) -> None:
         """Fold what was not applied before, inside the caller's transaction."""
         firsts = self._marks.firsts(connection, namings(given))
-        records = [record for record in given if is_first(record, firsts)]
+        records = applied(given, firsts)
         if not records:
             return
         states: dict[tuple[str, str], Conversation] = dict(
@@ -117,7 +102,7 @@ class EventSink:
         names = [name for part in slices for name in namings(part.records)]
         firsts = self._marks.begin(ranges, names)
         for at, part in enumerate(slices):
-            records = [record for record in part.records if is_first(record, firsts)]
+            records = applied(part.records, firsts)
             try:
                 self._insert(TABLE, records, token=part.owned.span.token)
             except InvalidError:
@@ -138,24 +123,30 @@ class EventSink:
 
     def _insert(self, table: str, records: Sequence[Record], *, token: str) -> None:
         if records:
-            rows = b"\n".join(map(self._row, records))
+            rows = b"".join(map(self._row, records))
             self._engine.insert(table, clickhouse.EVENTS_COLUMNS, rows, token=token)
 
 
 def namings(records: Iterable[Record]) -> list[Naming]:
     """The events that their clients named, each where it is."""
-    return [
-        Naming(
-            tenant=event.tenant,
-            event_id=event.event_id,
-            epoch=place.epoch,
-            partition=place.partition,
-            offset=place.offset,
-            request=event.request,
-        )
-        for place, event in ((record.stored.position, record.stored.event) for record in records)
-        if named(event)
-    ]
+    return [_naming(record.stored) for record in records if named(record.stored.event)]
+
+
+def _naming(stored: Stored) -> Naming:
+    place, event = stored.position, stored.event
+    return Naming(
+        tenant=event.tenant,
+        event_id=event.event_id,
+        epoch=place.epoch,
+        partition=place.partition,
+        offset=place.offset,
+        request=event.request,
+    )
+
+
+def applied(records: Sequence[Record], firsts: Names) -> Sequence[Record]:
+    """Those that are applied where they are: without any known place, all of them."""
+    return [record for record in records if is_first(record, firsts)] if firsts else records
 
 
 def is_first(record: Record, firsts: Names) -> bool:

@@ -206,7 +206,7 @@ def test_an_insert_in_doubt_is_made_again_under_its_token(
 def crash_before_finish(stack: Running, part: Slice) -> None:
     """Everything up to the insert, and nothing after it."""
     begun(stack, part)
-    rows = b"\n".join(map(to_row, part.records))
+    rows = b"".join(map(to_row, part.records))
     with contextlib.closing(clickhouse.Engine(stack.settings.clickhouse)) as engine:
         engine.insert(
             "conversation_events", clickhouse.EVENTS_COLUMNS, rows, token=part.owned.span.token

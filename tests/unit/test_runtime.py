@@ -1,9 +1,9 @@
 """Facts of the workers that need no server."""
 
-import json
-
+import msgspec
 import pytest
 
+from helix.adapters.clickhouse import EVENTS_COLUMNS
 from helix.budgets import LAG_RECORDS_MAX
 from helix.domain.positions import Position, Stored
 from helix.events import Message, MessageAdded, encode
@@ -72,15 +72,20 @@ def test_a_row_of_the_warm_copy_carries_the_event_as_it_came() -> None:
     )
     stored = Stored(position=Position("epoch", 3, 42), event=event)
 
-    row = json.loads(to_row(Record(stored, encode(event))))
+    headed = bytes([0x90 + len(EVENTS_COLUMNS)]) + to_row(Record(stored, encode(event)))
+    row = dict(zip(EVENTS_COLUMNS, msgspec.msgpack.decode(headed), strict=True))
 
-    assert row["value"].encode() == encode(event)
-    assert (row["tenant"], row["conversation_id"], row["type"]) == (
-        "t",
-        "c",
-        "conversation.message.added",
-    )
-    assert (row["epoch"], row["partition"], row["offset"]) == ("epoch", 3, 42)
+    assert row.pop("value").encode() == encode(event)
+    assert row == {
+        "tenant": "t",
+        "conversation_id": "c",
+        "epoch": "epoch",
+        "partition": 3,
+        "offset": 42,
+        "event_id": "e",
+        "type": "conversation.message.added",
+        "ingested_us": 2,
+    }
 
 
 def test_a_pipeline_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

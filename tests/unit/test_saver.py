@@ -45,8 +45,7 @@ def batch_of(*messages: Message, first: int = 0) -> Batch:
     batch = Batch()
     for partition in range(2):
         batch.own(Claim(partition, first, 7))
-    for each in messages:
-        batch.add(each)
+    batch.take(messages)
     return batch
 
 
@@ -124,14 +123,28 @@ def test_a_batch_is_full_by_bytes_and_asks_for_less_the_larger_its_records_are()
     batch = batch_of(message(0, value=bytes(BYTES_MAX // 10)))
     assert batch.wanted == 4
 
-    for offset in range(1, 10):
-        batch.add(message(offset, value=bytes(BYTES_MAX // 10 + 1)))
+    batch.take([message(offset, value=bytes(BYTES_MAX // 10 + 1)) for offset in range(1, 10)])
 
     assert batch.full
 
 
+def test_what_finds_no_room_is_handed_back_from_there_on() -> None:
+    batch = batch_of(*(message(offset, value=b"x") for offset in range(RECORDS_MAX - 1)))
+
+    late = batch.take([message(RECORDS_MAX - 1), message(RECORDS_MAX), message(0, partition=1)])
+
+    assert [(one.partition(), one.offset()) for one in late] == [(0, RECORDS_MAX), (1, 0)]
+    assert [len(part.messages) for part in batch.parts(TOPIC, "epoch")] == [RECORDS_MAX]
+
+
+def test_a_record_of_a_partition_that_is_not_ours_is_left() -> None:
+    batch = batch_of(message(0, partition=9))
+
+    assert batch.parts(TOPIC, "epoch") == []
+
+
 def test_a_lost_partition_takes_what_waited_along() -> None:
-    batch = batch_of(message(0, value=bytes(BYTES_MAX)), message(0, partition=1))
+    batch = batch_of(message(0, partition=1), message(0, value=bytes(BYTES_MAX)))
     batch.lose(0)
 
     assert not batch.full
