@@ -11,6 +11,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from prometheus_client import CollectorRegistry
 
 from controlplane.auth import SCHEMA, Gate, Keyring
+from controlplane.direct import Direct
 from controlplane.edge import RETRIES, WORLD
 from controlplane.errors import handlers
 from controlplane.health import Health
@@ -88,6 +89,7 @@ def create(
         limits=world.limits,
         limit=settings.http.requests_per_min_max,
     )
+    direct = DefineMiddleware(Direct, body_bytes_max=settings.http.body_bytes_max)
     app = Litestar(
         ROUTES,
         dependencies={
@@ -98,7 +100,7 @@ def create(
             "live": Provide(lambda: live, sync_to_thread=False),
         },
         exception_handlers=handlers(world.clock),
-        middleware=[gate],
+        middleware=[gate, direct],
         state=State({WORLD: world, RETRIES: retries}),
         cors_config=_cors(settings.http.cors_origins),
         openapi_config=OPENAPI,

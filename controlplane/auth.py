@@ -30,6 +30,7 @@ OPEN = "open"  # nobody need say who they are
 SCOPES = "scopes"  # any of them will do
 NAMED = "scope"  # the one a refusal names
 BODY = "body"  # media types
+DIRECT = "direct"  # its handler takes the ids of the path, the body and the request alone
 JSON = ("application/json",)
 
 

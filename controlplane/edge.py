@@ -4,13 +4,15 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
 from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
 
 from controlplane.replay import TOPIC
 from controlplane.retries import Retries
@@ -34,16 +36,14 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 Check = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True, gc=False):
     """The id of an event, and the digest of the request that names it; empty where none does."""
 
     event_id: str
     request: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """What the edge adds to the events of one request."""
 
     tenant: str
@@ -51,7 +51,7 @@ class Stamp:
     key: str  # the client's Idempotency-Key, or empty
     request: str  # digest of the route and the body, where there is a key
     now: int
-    ids: Ids = field(repr=False)
+    ids: Ids
 
     def named(self, index: int = 0) -> Named:
         """The same at every retry if the client named the request; else a new id."""
@@ -67,8 +67,7 @@ class Stamp:
         return Named(event_id(self.tenant, place, own), digest(place, body))
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One request to write: who asks, under which key, and how long they would wait."""
 
     world: World
@@ -206,15 +205,32 @@ async def publish_rest(
     return [known[event.event_id] for event in events]
 
 
+class Written(ASGIResponse):
+    """202 with a JSON body; the framework's own response looks at its headers one by one."""
+
+    __slots__ = ("_raw_headers",)
+
+    def __init__(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.body = body
+        self._raw_headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        del scope, receive
+        start: Any = {"type": "http.response.start", "status": 202, "headers": self._raw_headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
 async def answered(
     write: Write, answer: Accepted | BatchAccepted, written: Mapping[str, Receipt]
 ) -> ASGIResponse:
     """202 with that body, once the read side shows what was written or the client's time is up."""
-    headers: list[tuple[str, str]] = []
-    if write.wait_s and await readable(write, written):
-        headers.append(("Preference-Applied", f"wait={write.wait_s}"))
     body = msgspec.json.encode(answer)
-    return ASGIResponse(body=body, status_code=202, media_type="application/json", headers=headers)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if write.wait_s and await readable(write, written):
+        headers.append((b"preference-applied", b"wait=%d" % write.wait_s))
+    return Written(body, headers)
 
 
 async def readable(write: Write, written: Mapping[str, Receipt]) -> bool:

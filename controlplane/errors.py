@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -91,15 +91,38 @@ def accepting(answer: type[Any]) -> dict[int, ResponseSpec]:
     return {202: ResponseSpec(answer, description=told, generate_examples=False)}
 
 
-@asynccontextmanager
-async def deadline(waited_for: str, seconds: float) -> AsyncGenerator[None]:
+class deadline:  # noqa: N801 - used as the function it once was; a generator costs twice as much
     """TimeoutError naming what was waited for, once the time is up."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        message = f"no answer within {seconds:g} s from {waited_for}: try again"
-        raise TimeoutError(message) from error
+
+    __slots__ = ("_seconds", "_timeout", "_waited_for")
+
+    def __init__(self, waited_for: str, seconds: float) -> None:
+        self._waited_for = waited_for
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        """The time runs."""
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """The time is up, or no longer matters."""
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise self._named() from late
+        if isinstance(error, TimeoutError):
+            raise self._named() from error
+
+    def _named(self) -> TimeoutError:
+        return TimeoutError(
+            f"no answer within {self._seconds:g} s from {self._waited_for}: try again"
+        )
 
 
 def handlers(clock: Clock) -> dict[int | type[Exception], Refuse]:

@@ -13,7 +13,7 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from controlplane.answers import shown
-from controlplane.auth import JSON, Scope, requires
+from controlplane.auth import DIRECT, JSON, Scope, requires
 from controlplane.bodies import Strict
 from controlplane.drafts import (
     Place,
@@ -65,7 +65,7 @@ SearchText = Annotated[str, QueryParameter(max_length=255, pattern=r"^[^\x00]*$"
     status_code=202,
     dto=Strict,
     return_dto=None,
-    opt=requires(Scope.WRITE, body=JSON),
+    opt=requires(Scope.WRITE, body=JSON) | {DIRECT: True},
     responses=ACCEPTED,
     operation_class=Writing,
     summary="Begin a conversation",
@@ -84,7 +84,7 @@ async def create(data: JSONBody[NewConversation], request: Asked) -> ASGIRespons
     status_code=202,
     dto=Strict,
     return_dto=None,
-    opt=requires(Scope.WRITE, body=JSON),
+    opt=requires(Scope.WRITE, body=JSON) | {DIRECT: True},
     responses=ACCEPTED,
     operation_class=Writing,
     summary="Add one message or a list of them",
@@ -112,7 +112,7 @@ async def add(
     status_code=202,
     dto=Strict,
     return_dto=None,
-    opt=requires(Scope.WRITE, body=JSON),
+    opt=requires(Scope.WRITE, body=JSON) | {DIRECT: True},
     responses=ACCEPTED | refusals(404),
     operation_class=Writing,
     summary="Replace a message's text",
@@ -155,7 +155,7 @@ async def take_back(conversation_id: PathId, message_id: PathId, request: Asked)
     status_code=202,
     dto=Strict,
     return_dto=None,
-    opt=requires(Scope.WRITE, body=JSON),
+    opt=requires(Scope.WRITE, body=JSON) | {DIRECT: True},
     responses=ACCEPTED,
     operation_class=Writing,
     summary="Complete a conversation",

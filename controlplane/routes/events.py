@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 from litestar.response.base import ASGIResponse
 
-from controlplane.auth import JSON, Scope, requires
+from controlplane.auth import DIRECT, JSON, Scope, requires
 from controlplane.batches import Batch, Batched, published
 from controlplane.bodies import NDJSON
 from controlplane.edge import Writing, answered, writing
@@ -31,7 +31,7 @@ Asked = Request[Credential, str, State]
     status_code=202,
     dto=Batched,
     return_dto=None,
-    opt=requires(Scope.WRITE, body=(*JSON, NDJSON)),
+    opt=requires(Scope.WRITE, body=(*JSON, NDJSON)) | {DIRECT: True},
     responses=accepting(BatchAccepted) | refusals(*WRITE_STATUSES),
     operation_class=Writing,
     summary="Publish up to 1,000 events of any conversations",

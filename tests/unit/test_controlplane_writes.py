@@ -1,10 +1,14 @@
 """Writing over a world in memory: retries, edits, deletions, batches, lists and figures."""
 
+import inspect
 import json
+import re
 from typing import Any
 
 import pytest
 
+from controlplane import auth
+from controlplane.app import ROUTES
 from helix.adapters.tokens import count
 from helix.events import MessageAdded, MessageDeleted, MessageEdited
 from tests.unit.test_controlplane import AUTH, HELLO, Service, refused, service
@@ -353,3 +357,14 @@ def test_a_wait_for_a_batch_is_for_all_its_conversations(service: Service) -> No
 
     assert shown.headers["Preference-Applied"] == "wait=2"
     assert "Preference-Applied" not in hidden.headers
+
+
+def test_the_short_way_leaves_out_nothing_its_routes_ask_for() -> None:
+    direct = [handler for handler in ROUTES if auth.DIRECT in handler.opt]
+
+    assert direct
+    for handler in direct:
+        given = {*re.findall(r"{(\w+):str}", "".join(handler.paths)), "data", "request"}
+        assert set(inspect.signature(handler.fn).parameters) == given
+        assert not handler.guards
+        assert handler.before_request is handler.after_request is None

@@ -5,7 +5,7 @@ import functools
 import json
 from collections.abc import Callable, Generator, Sequence
 
-from helix.adapters.clickhouse import EVENTS_COLUMNS
+from helix.adapters.clickhouse import EVENTS_COLUMNS, queries
 from helix.adapters.postgres import EVENTS_PIPELINE, Claim, Owned
 from helix.domain.positions import Position, Range, Stored
 from helix.events import decode, encode
@@ -82,21 +82,20 @@ def _in_rows(stores: Stores) -> int:
 
 
 def _ready() -> list[bytes]:
-    """The lines of each batch as the sink would send them."""
+    """The rows of each batch as the sink would send them."""
     whole = slices(Claim(0, 0, 1))
-    return [b"\n".join(map(to_row, part.records)) for part in whole]
+    return [b"".join(map(to_row, part.records)) for part in whole]
 
 
 def _sent(stores: Stores, buffers: Sequence[bytes]) -> int:
     client = stores.engine.client()
     for buffer in buffers:
-        client.raw_insert(TABLE, EVENTS_COLUMNS, buffer, fmt="JSONEachRow")
+        client.raw_insert(TABLE, EVENTS_COLUMNS, buffer, fmt="MsgPack")
     return stores.rows()
 
 
 def _selected(stores: Stores) -> int:
-    names = ", ".join(f"`{name}`" for name in EVENTS_COLUMNS)
-    stores.engine.run(f"INSERT INTO {TABLE} ({names}) SELECT {names} FROM ready")  # noqa: S608 - constants
+    stores.engine.run(queries.bench_ready_copy)
     return stores.rows()
 
 
@@ -124,9 +123,9 @@ def c1(lab: Lab) -> contextlib.AbstractContextManager[Sides]:
     """Against the engine alone, which reads the rows from its own memory."""
 
     def prepared(stores: Stores) -> Callable[[], int]:
-        stores.engine.run(f"CREATE TABLE ready AS {TABLE} ENGINE = Memory")
+        stores.engine.run(queries.bench_ready_create)
         for buffer in _ready():
-            stores.engine.client().raw_insert("ready", EVENTS_COLUMNS, buffer, fmt="JSONEachRow")
+            stores.engine.client().raw_insert("ready", EVENTS_COLUMNS, buffer, fmt="MsgPack")
         return lambda: _selected(stores)
 
     return _against(lab, prepared)
@@ -168,15 +167,19 @@ BENCHMARKS = (
         counted=VISIBLE,
         gate=Gate("at least", 2.5),
         prepare=c2,
+        limit="both wait about 8 us an event for the engine to sort, index, roll up and write; the"
+        " CPU of our process is 5.3 us an event, of B's 6.9 us",
     ),
     Benchmark(
         id="C3",
         title="Storing: what our way costs",
         a=OURS,
-        b="`raw_insert` of the same lines, made beforehand",
+        b="`raw_insert` of the same rows, made beforehand",
         unit="events/s",
         counted=VISIBLE,
         gate=Gate("at least", 0.8),
         prepare=c3,
+        limit="the engine takes about 8 us an event from both; ours spends 5.2 us of CPU before, of"
+        " which the decode is 1.9 us, the row 1.3 us and the record 1.0 us",
     ),
 )

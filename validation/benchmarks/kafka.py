@@ -126,10 +126,28 @@ def _bare(producer: Producer, topic: str, values: Sequence[tuple[bytes, bytes]])
     return acks.count
 
 
-def _naive(producer: Producer, topic: str, values: Sequence[tuple[str, dict[str, Any]]]) -> int:
+def _stamped_dict(body: bytes, number: int, conversation_id: str) -> dict[str, Any]:
+    """What `stamped` makes, without types and unchecked."""
+    given = json.loads(body)
+    event_id = f"event-{number}"
+    at = speech.STARTED_US + number
+    return {
+        "type": "conversation.message.added",
+        "event_id": event_id,
+        "tenant": speech.TENANT,
+        "occurred_at": at,
+        "ingested_at": at,
+        "conversation_id": conversation_id,
+        "message": {**given, "message_id": given.get("message_id") or event_id, "created_at": at},
+    }
+
+
+def _naive(producer: Producer, topic: str, bodies: Sequence[bytes]) -> int:
     acks = Acks()
-    for key, value in values:
-        producer.produce(topic, json.dumps(value).encode(), key.encode(), on_delivery=acks)
+    for number, body in enumerate(bodies):
+        event = _stamped_dict(body, number, f"conversation-{number // CHUNK % CONVERSATIONS}")
+        value = json.dumps(event).encode()
+        producer.produce(topic, value, _chunk_key(number).encode(), on_delivery=acks)
         producer.poll(0)
     producer.flush(WAIT_S_MAX)
     return acks.count
@@ -171,8 +189,8 @@ def k1(lab: Lab) -> contextlib.AbstractContextManager[Sides]:
 
 def k2(lab: Lab) -> contextlib.AbstractContextManager[Sides]:
     """Our way against the first example of every tutorial."""
-    objects = [(key, json.loads(value)) for key, value in _wire()]
-    return _into(lab, "K2", lambda producer, topic: _naive(producer, topic, objects))
+    bodies = speech.bodies(MESSAGES)
+    return _into(lab, "K2", lambda producer, topic: _naive(producer, topic, bodies))
 
 
 # Out of the log: K4.
@@ -485,16 +503,21 @@ BENCHMARKS = (
         counted="every event acknowledged",
         gate=Gate("at least", 0.7),
         prepare=k1,
+        limit="of one interpreter's time a body takes 2.5 us to validate and stamp, an event 1.4 us"
+        " to encode and a receipt 0.4 us, beside 2.6 us of CPU for all that B does",
     ),
     Benchmark(
         id="K2",
         title="Publishing: what our way gains",
         a=OURS,
-        b="`json.dumps`, `produce` with a callback and `poll(0)` for each event",
+        b="`json.loads` of each body, a dict stamped, `json.dumps`, `produce` with a callback,"
+        " `poll(0)`",
         unit="events/s",
         counted="every event acknowledged",
         gate=Gate("at least", 2),
         prepare=k2,
+        limit="making an event's bytes takes 3.9 us against 8.9 us of B, and both then pay 2.6 us"
+        " of CPU for producing them: 1.8 times at most",
     ),
     Benchmark(
         id="K4",
@@ -505,6 +528,8 @@ BENCHMARKS = (
         counted=f"{READ_MESSAGES:,} events came once each",
         gate=Gate("at least", 0.75),
         prepare=k4,
+        limit="B takes 1.0 us of CPU an event; the typed decode alone takes 1.5 to 1.9 us more, and"
+        " 1.0 us more its record with its position",
     ),
     Benchmark(
         id="K5",

@@ -35,13 +35,13 @@ class Stores:
     def empty(self) -> None:
         """No row in the warm copy, no watermark."""
         for table in ("conversation_events", "conversation_hours"):
-            self.engine.run(f"TRUNCATE TABLE {table}")
+            self.engine.run(clickhouse.queries.bench_truncate, table=table)
         with self.session.transaction() as connection:
             connection.execute("TRUNCATE watermarks, pending_ranges")
 
     def rows(self) -> int:
         """How many events the warm copy holds."""
-        return int(self.engine.rows("SELECT count() FROM conversation_events")[0][0])
+        return int(self.engine.rows(clickhouse.queries.bench_events_count)[0][0])
 
 
 class Lab:
@@ -142,7 +142,7 @@ class Lab:
         # The engine's last: it is what `clean` finds leftovers by.
         self._in_postgres(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
         with contextlib.closing(self._default()) as engine:
-            engine.run(f"DROP DATABASE IF EXISTS {database}")
+            engine.run(clickhouse.queries.bench_database_drop, database=database)
 
     def _in_postgres(self, statement: str) -> None:
         try:

@@ -95,17 +95,8 @@ def stored(sink: Sink, epoch: str, events: Sequence[MessageAdded]) -> None:
 
 def crowded(stores: Stores, times: int, epoch: str) -> None:
     """So many times the conversation's rows more, of other conversations, made by the engine."""
-    names = ", ".join(f"`{name}`" for name in clickhouse.EVENTS_COLUMNS)
-    stores.engine.run(
-        f"INSERT INTO conversation_events ({names}) SELECT tenant,"  # noqa: S608 - constants
-        " concat('crowd-', toString((`offset` * 31 + number) % 1000)), epoch, `partition`,"
-        " `offset` + (number + 1) * 1000000, concat(event_id, '-', toString(number)), type,"
-        " ingested_us, value FROM conversation_events CROSS JOIN numbers({times:UInt32}) AS more"
-        " WHERE conversation_id = {ours:String} AND epoch = {epoch:String}",
-        times=times,
-        ours=OURS,
-        epoch=epoch,
-    )
+    statement = clickhouse.queries.bench_events_crowd
+    stores.engine.run(statement, times=times, conversation_id=OURS, epoch=epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +121,8 @@ class Bench:
     def bare(self) -> int:
         """How many rows a bare SELECT gives, decoded."""
         answer = self.stores.engine.client().query(
-            "SELECT value FROM conversation_events WHERE tenant = {tenant:String}"
-            " AND conversation_id = {ours:String}"
-            " ORDER BY tenant, conversation_id, epoch, `partition`, `offset`",
-            parameters={"tenant": speech.TENANT, "ours": OURS},
+            clickhouse.queries.bench_event_values,
+            parameters={"tenant": speech.TENANT, "conversation_id": OURS},
             column_formats={"value": "bytes"},
             column_oriented=True,
         )
