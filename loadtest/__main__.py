@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
     found.add_argument("--users", type=int, default=50, help="active at a time, on average")
     found.add_argument("--minutes", type=float, default=3.0, help="measured, after a ramp")
-    found.add_argument("--rate", type=float, help="requests per second; default: one a user")
+    found.add_argument("--rate", type=float, help="requests per second; default: half the users")
     found.add_argument("--seed", type=int, default=1, help="of the schedule; the same again")
     found.add_argument("--record", type=Path, metavar="FILE", help="write the figures as JSON")
     found.add_argument("--allow-remote", action="store_true", help="load another machine")
@@ -77,7 +77,7 @@ def loaded(plan: Plan, *, url: str, api_keys: Sequence[str]) -> Record:
 def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Run, show, record; the exit code is the verdict."""
     given = parser().parse_args(arguments)
-    rate = float(given.users) if given.rate is None else given.rate
+    rate = given.users / 2 if given.rate is None else given.rate
     try:
         plan = Plan(users=given.users, rate=rate, minutes=given.minutes, seed=given.seed)
         url, api_keys = target(env, allow_remote=given.allow_remote)

@@ -48,7 +48,6 @@ def journey(name: str, said: Sequence[NewMessage]) -> list[Step]:
         *adds[half:],
         Step(REPLAY, calls.replay(name), _incomplete(len(said))),
         Step(REPLAY, calls.replay(name, max_tokens=BUDGET_TOKENS), _over_budget),
-        Step(REPLAY, calls.replay(name, max_tokens=BUDGET_TOKENS, strategy="hybrid"), _over_budget),
         first,
         stats,
         Step(COMPLETE, calls.complete(name, "successful")),
