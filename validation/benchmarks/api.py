@@ -230,6 +230,10 @@ BENCHMARKS = (
         counted=ACCEPTED,
         gate=Gate("at least", 0.5),
         prepare=against("bare"),
+        limit=(
+            "B has no routing, no key, no rate limit, no request id and no figures: a "
+            "request costs ours 148 us of CPU, B 70 us"
+        ),
     ),
     Benchmark(
         id="W2",

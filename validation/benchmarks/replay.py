@@ -315,5 +315,10 @@ BENCHMARKS = (
         counted=f"{COUNTED}, or {SNAPSHOT_AGE} after the snapshot",
         gate=Gate("at most", 0.2),
         prepare=r4,
+        limit=(
+            "this is the oldest a snapshot gets: reading 500 later messages and the round "
+            "trips to state, snapshot, store and log are what A is made of; right at its "
+            "snapshot a resume took 3 ms over REST where the replay took 60 ms"
+        ),
     ),
 )
