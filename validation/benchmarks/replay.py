@@ -316,9 +316,9 @@ BENCHMARKS = (
         gate=Gate("at most", 0.2),
         prepare=r4,
         limit=(
-            "this is the oldest a snapshot gets: reading 500 later messages and the round "
-            "trips to state, snapshot, store and log are what A is made of; right at its "
-            "snapshot a resume took 3 ms over REST where the replay took 60 ms"
+            "this is the oldest a snapshot gets, and both leave out the answer's encoding: "
+            "over REST a resume takes 0.05 of the replay's time right at the snapshot, 0.14 "
+            "at 100 messages after it and 0.20 at 450"
         ),
     ),
 )
