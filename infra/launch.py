@@ -9,10 +9,13 @@ from helix.topology.model import Placement, Record, Service, Size, Topology
 
 
 class Init(Record, frozen=True):
-    """A command run once, before the first start; `unless` is the path that says it was done."""
+    """A command run before a start; `unless` is the path that says it was done for good.
+
+    Without `unless` it runs before every start.
+    """
 
     argv: tuple[str, ...]
-    unless: str
+    unless: str = ""
     env: dict[str, str] = {}
 
 
@@ -31,7 +34,9 @@ class Launch(Record, frozen=True):
     user: str = ""  # the account servers that refuse root run as
     files: dict[str, str] = {}  # absolute path -> text, readable by the process's account alone
     folders: tuple[str, ...] = ()  # made before the start, owned by the process's account
+    binaries: dict[str, str] = {}  # absolute path -> base64 of the content, as private as `files`
     init: tuple[Init, ...] = ()
+    health: tuple[str, ...] = ()  # a command that fails while it does not work: for containers
     digest: str = ""  # of the code it runs: edited code restarts exactly this process
     nofile: int = 0
     stop_signal: str = "TERM"
@@ -48,6 +53,23 @@ class Address(Record, frozen=True):
         return f"{self.host}:{self.port}"
 
 
+class Tls(Record, frozen=True):
+    """Where a program finds what proves who it is: PEM files, and one PKCS#12 for both stores.
+
+    `bundle` is key, certificate and authority in one file. The password of `keystore`, which
+    holds the key with its certificate and trusts the authority, is the secret `keystore`. What a
+    launch mentions of the five is put there; under another path, as the file's text, they are
+    `secret(f"tls.{name}.certificate")` and its like.
+    """
+
+    name: str
+    authority: str
+    certificate: str
+    key: str
+    bundle: str
+    keystore: str
+
+
 class Site(Protocol):
     """What a service may ask about the place it is rendered for; every answer is pure."""
 
@@ -57,8 +79,29 @@ class Site(Protocol):
     @property
     def stack(self) -> str: ...
 
+    @property
+    def instance(self) -> int:
+        """Which of its service's placements is rendered, from 0."""
+        ...
+
     def address(self, service: str, port: str) -> Address:
-        """Where that port of that service answers on this substrate."""
+        """Where others reach that port: of the instance that is rendered, else of the first."""
+        ...
+
+    def addresses(self, service: str, port: str) -> tuple[Address, ...]:
+        """Where others reach that port of every instance."""
+        ...
+
+    def listen(self, service: str, port: str) -> Address:
+        """What the instance that is rendered binds."""
+        ...
+
+    def tls(self, service: Service) -> Tls | None:
+        """The certificate of the service's instance; None where nothing leaves the machine."""
+        ...
+
+    def answers(self, service: str) -> bool:
+        """Whether it is there to be used: run by this stack, or adopted."""
         ...
 
     def size(self, service: Service) -> Size:
@@ -77,8 +120,8 @@ class Site(Protocol):
         """The folder for rendered configuration."""
         ...
 
-    def artifact(self, name: str) -> Path:
-        """Where the artifact of that name is unpacked."""
+    def part(self, artifact: str, path: str = "") -> Path:
+        """Where that part of an artifact is: below its folder, or elsewhere in an image."""
         ...
 
     def account(self, wanted: str) -> str:

@@ -139,22 +139,38 @@ def ports(topology: Topology) -> Iterator[str]:
 
 
 def images(topology: Topology) -> Iterator[str]:
-    """Images carry a version, and its major is that of the local artifact."""
+    """Images carry a version, its major is that of the local artifact, nobody runs as root."""
+    for image in topology.images:
+        for reference in filter(None, (image.reference, image.base)):
+            yield from _unpinned(image.name, reference)
+        if image.uid == 0:
+            yield f"the image of `{image.name}` runs as root: give it a `uid`"
+    known = {image.name: image for image in topology.images}
     majors = {artifact.name: _major(artifact.version) for artifact in topology.artifacts}
     for service in topology.services:
-        _, _, tag = service.image.rpartition(":")
-        version = VERSION.search(tag) if tag != service.image else None
-        if version is None or tag == "latest":
-            yield f"the image of `{service.name}` is not pinned: `{service.image}`"
-        elif service.image.startswith("bitnami"):
-            yield f"`{service.name}` uses a discontinued image: `{service.image}`"
-        elif service.artifact in majors and not _dated(tag):
-            local = majors[service.artifact]
-            if version[1] != local:
+        if service.image not in known:
+            yield f"`{service.name}` runs image `{service.image}`, which is not in the catalogue"
+        elif service.artifact in majors:
+            tag = _tag(known[service.image].reference)
+            version, local = VERSION.search(tag), majors[service.artifact]
+            if version and version[1] != local and not _dated(tag):
                 yield (
                     f"`{service.name}` runs major {version[1]} as image "
                     f"and {local} as local artifact"
                 )
+
+
+def _unpinned(name: str, reference: str) -> Iterator[str]:
+    tag = _tag(reference)
+    if tag == "latest" or not VERSION.search(tag):
+        yield f"the image of `{name}` is not pinned: `{reference}`"
+    elif reference.startswith("bitnami"):
+        yield f"`{name}` uses a discontinued image: `{reference}`"
+
+
+def _tag(reference: str) -> str:
+    """What stands after the last colon; empty without one."""
+    return reference.rpartition(":")[2] if ":" in reference else ""
 
 
 def _major(version: str) -> str:
@@ -230,6 +246,7 @@ def names(topology: Topology) -> Iterator[str]:
         ("server", [row.name for row in topology.servers]),
         ("service", [row.name for row in topology.services]),
         ("artifact", [row.name for row in topology.artifacts]),
+        ("image", [row.name for row in topology.images]),
         ("topic", [row.name for row in topology.topics]),
         ("bucket", [row.name for row in topology.buckets]),
         ("collection", [row.name for row in topology.collections]),
@@ -258,7 +275,7 @@ def secrets(topology: Topology) -> Iterator[str]:
 
 
 def _texts(service: Service) -> Iterable[str]:
-    return (service.image, service.probe.path, service.probe.send, service.role, service.absent)
+    return (service.probe.path, service.probe.send, service.role, service.absent)
 
 
 def placements(topology: Topology) -> Iterator[str]:

@@ -34,7 +34,8 @@ class Exposure(StrEnum):
     """Who may reach a port."""
 
     LOOPBACK = "loopback"  # only processes of the same server
-    PRIVATE = "private"  # the servers' private network: TLS and authentication required there
+    SERVERS = "servers"  # only the stack's own servers: everybody else is kept out before a word
+    CLIENTS = "clients"  # whoever reaches the server: TLS and credentials are required
 
 
 class Port(Record, frozen=True):
@@ -42,7 +43,7 @@ class Port(Record, frozen=True):
 
     name: str
     number: int
-    exposure: Exposure = Exposure.PRIVATE
+    exposure: Exposure = Exposure.CLIENTS
 
 
 class ProbeKind(StrEnum):
@@ -95,6 +96,22 @@ class Kind(StrEnum):
     SERVER = "server"  # somebody else's server, fetched as an artifact
     ENGINE = "engine"  # a real engine behind its own wire interface, served by `infra/engines`
     APP = "app"  # one of our programs
+
+
+class Image(Record, frozen=True):
+    """A container image, and where in it the parts of the local artifacts are.
+
+    With `base` it is ours: built from that image, with the parts in `adds` put in.
+    """
+
+    name: str
+    reference: str  # repository:tag
+    uid: int  # who the server runs as, never root
+    base: str = ""
+    parts: dict[str, str] = {}  # artifact, or artifact/path in it -> absolute path in the image
+    adds: tuple[str, ...] = ()  # artifact/path of what the base image lacks
+    java: str = ""
+    python: str = ""
 
 
 class Service(Record, frozen=True):
@@ -239,6 +256,7 @@ class Topology(Record, frozen=True):
     services: tuple[Service, ...]
     reservations: tuple[Reservation, ...]
     artifacts: tuple[Artifact, ...]
+    images: tuple[Image, ...]
     topics: tuple[Topic, ...]
     buckets: tuple[Bucket, ...]
     collections: tuple[Collection, ...]
@@ -251,6 +269,10 @@ class Topology(Record, frozen=True):
     def service(self, name: str) -> Service:
         """The service of that name; KeyError if the catalogue has none."""
         return {service.name: service for service in self.services}[name]
+
+    def image(self, name: str) -> Image:
+        """The image of that name; KeyError if the catalogue has none."""
+        return {image.name: image for image in self.images}[name]
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name; KeyError if the catalogue has none."""

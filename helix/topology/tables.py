@@ -52,7 +52,7 @@ def _services(topology: Topology) -> Grid:
             ", ".join(str(placement.size.memory_mib) for placement in service.placements),
             str(service.laptop.memory_mib) if service.laptop else f"absent: {service.absent}",
             ", ".join(service.needs) or "-",
-            service.image,
+            topology.image(service.image).reference,
         )
         for service in topology.services
     )

@@ -30,7 +30,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "prometheus-alertmanager"),
+            str(site.part(NAME, "bin/prometheus-alertmanager")),
             f"--config.file={_config(site)}",
             f"--storage.path={data}",
             f"--web.listen-address={site.address(NAME, 'http')}",

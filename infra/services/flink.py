@@ -82,7 +82,7 @@ def process(site: Site, service: Service, *, script: str, files: dict[str, str])
     data = site.data(service)
     return Launch(
         name=service.name,
-        argv=(str(site.artifact("flink") / "bin" / script), "start-foreground"),
+        argv=(str(site.part("flink", "bin") / script), "start-foreground"),
         check=check(site, service),
         cwd=str(data),
         env=_env(site, service, data),

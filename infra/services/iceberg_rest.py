@@ -38,7 +38,7 @@ def process(site: Site) -> Launch:
     data = str(site.data(service))
     program = jvm.Program(
         main="IcebergRest",
-        classpath=(f"{site.artifact(NAME)}/classes", jvm.jars(site, NAME)),
+        classpath=(str(site.part(NAME, "classes")), jvm.jars(site, NAME)),
         options=("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",),
         arguments=(_config(site),),
     )

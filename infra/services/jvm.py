@@ -44,7 +44,7 @@ def command(site: Site, size: Size, program: Program) -> tuple[str, ...]:
 
 def jars(site: Site, artifact: str) -> str:
     """The class path entry that stands for every jar of an artifact."""
-    return f"{site.artifact(artifact)}/lib/*"
+    return str(site.part(artifact, "lib") / "*")
 
 
 def home(site: Site) -> str:
@@ -54,7 +54,7 @@ def home(site: Site) -> str:
 
 def metrics_agent(site: Site, artifact: str, *, listen: Address, rules: str) -> str:
     """The option that serves the process's JMX figures to Prometheus on `listen`."""
-    jar = f"{site.artifact(artifact)}/lib/{JMX_AGENT}-{_agent_version(site, artifact)}.jar"
+    jar = site.part(artifact, f"lib/{JMX_AGENT}-{_agent_version(site, artifact)}.jar")
     return f"-javaagent:{jar}={listen}:{rules}"
 
 

@@ -20,7 +20,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "minio"),
+            str(site.part(NAME, "bin/minio")),
             "server",
             str(data),
             f"--address={site.address(NAME, 's3')}",

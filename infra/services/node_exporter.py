@@ -18,7 +18,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "prometheus-node-exporter"),
+            str(site.part(NAME, "bin/prometheus-node-exporter")),
             f"--web.listen-address={site.address(NAME, 'metrics')}",
         ),
         check=check(site, service),

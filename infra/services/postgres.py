@@ -62,7 +62,7 @@ def process(site: Site) -> Launch:
     conf, data = site.conf(service), site.data(service)
     # Debian keeps the servers of each major version apart.
     major = site.topology.artifact(NAME).version
-    programs = str(site.artifact(NAME) / "lib" / "postgresql" / major / "bin")
+    programs = str(site.part(NAME, f"lib/postgresql/{major}/bin"))
     cluster = str(data / "cluster")
     return Launch(
         name=NAME,

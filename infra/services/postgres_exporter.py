@@ -20,7 +20,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "prometheus-postgres-exporter"),
+            str(site.part(NAME, "bin/prometheus-postgres-exporter")),
             f"--web.listen-address={site.address(NAME, 'metrics')}",
             "--disable-settings-metrics",  # hundreds of figures that never change
         ),

@@ -64,7 +64,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "prometheus"),
+            str(site.part(NAME, "bin/prometheus")),
             f"--config.file={conf / 'prometheus.yml'}",
             f"--storage.tsdb.path={data}",
             f"--storage.tsdb.retention.time={RETENTION_DAYS}d",

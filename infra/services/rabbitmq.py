@@ -69,7 +69,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "lib" / "rabbitmq" / "bin" / "rabbitmq-server"),
+            str(site.part(NAME, "lib/rabbitmq/bin/rabbitmq-server")),
             "-noinput",
         ),
         check=check(site, service),

@@ -35,7 +35,7 @@ def process(site: Site) -> Launch:
     data = str(site.data(service))
     return Launch(
         name=NAME,
-        argv=(str(site.artifact(NAME) / "bin" / "redis-server"), _config(site)),
+        argv=(str(site.part(NAME, "bin/redis-server")), _config(site)),
         check=check(site, service, password=PASSWORD),
         cwd=data,
         files=files(site),

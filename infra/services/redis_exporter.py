@@ -19,7 +19,7 @@ def process(site: Site) -> Launch:
     return Launch(
         name=NAME,
         argv=(
-            str(site.artifact(NAME) / "bin" / "prometheus-redis-exporter"),
+            str(site.part(NAME, "bin/prometheus-redis-exporter")),
             f"-web.listen-address={site.address(NAME, 'metrics')}",
         ),
         check=check(site, service),

@@ -52,7 +52,7 @@ def files(site: Site, service: Service) -> dict[str, str]:
 
 def process(site: Site, service: Service, *, main: str, arguments: tuple[str, ...]) -> Launch:
     """One JVM, bound to its address."""
-    home, conf, data = site.artifact("spark"), site.conf(service), str(site.data(service))
+    home, conf, data = site.part("spark"), site.conf(service), str(site.data(service))
     program = jvm.Program(
         main=main,
         classpath=(str(conf), f"{home}/jars/*"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from helix.errors import TopologyError
 from helix.topology.model import Placement, Record, Service, Size, Topology, port_of
 from infra.artifacts import fetch
-from infra.launch import Address
+from infra.launch import Address, Tls
 from infra.substrates.digests import digest
 
 HOST = "127.0.0.1"
@@ -31,6 +31,27 @@ class LocalSite(Record, frozen=True):
         number = port_of(self.topology.service(service), port).number
         return Address(host=HOST, port=number + self.port_offset)
 
+    @property
+    def instance(self) -> int:
+        """Each service runs once here."""
+        return 0
+
+    def addresses(self, service: str, port: str) -> tuple[Address, ...]:
+        """The only one."""
+        return (self.address(service, port),)
+
+    def listen(self, service: str, port: str) -> Address:
+        """Where others reach it: loopback is one for all."""
+        return self.address(service, port)
+
+    def tls(self, service: Service) -> Tls | None:
+        """Nothing leaves the machine."""
+        del service
+
+    def answers(self, service: str) -> bool:
+        """Whether it is neither absent nor switched off."""
+        return bool(self.placements(self.topology.service(service)))
+
     def size(self, service: Service) -> Size:
         """The laptop size."""
         if service.laptop is None:
@@ -54,6 +75,10 @@ class LocalSite(Record, frozen=True):
     def artifact(self, name: str) -> Path:
         """Where fetching puts it."""
         return fetch.path(self.topology.artifact(name), self.cache)
+
+    def part(self, artifact: str, path: str = "") -> Path:
+        """Below the artifact's folder."""
+        return self.artifact(artifact) / path
 
     def account(self, wanted: str) -> str:
         """The account itself where this process may switch to it."""

@@ -10,6 +10,7 @@ from helix.topology import check
 from helix.topology.catalog import CATALOG
 from helix.topology.model import (
     Exposure,
+    Image,
     Kind,
     Placement,
     Port,
@@ -132,9 +133,25 @@ def test_a_literal_secret_is_named() -> None:
 
 
 def test_a_different_major_of_image_and_artifact_is_named() -> None:
-    assert "`zookeeper` runs major 4 as image and 3 as local artifact" in check.faults(
-        with_service(image="zookeeper:4.0.0")
+    newer = Image(name="newer", reference="zookeeper:4.0.0", uid=1000)
+    changed = msgspec.structs.replace(
+        with_service(image=newer.name), images=(*CATALOG.images, newer)
     )
+
+    assert "`zookeeper` runs major 4 as image and 3 as local artifact" in check.faults(changed)
+
+
+def test_a_service_with_an_unknown_image_is_named() -> None:
+    fault = "`zookeeper` runs image `no-such`, which is not in the catalogue"
+
+    assert fault in check.faults(with_service(image="no-such"))
+
+
+def test_an_image_that_runs_as_root_is_named() -> None:
+    images = (Image(name="x", reference="x:1", uid=0),)
+    root = msgspec.structs.replace(CATALOG, images=(*CATALOG.images, *images))
+
+    assert "the image of `x` runs as root: give it a `uid`" in check.faults(root)
 
 
 def test_a_name_given_twice_is_named() -> None:
