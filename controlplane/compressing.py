@@ -6,7 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from helix.adapters.curves import measured
 from helix.adapters.tokens import count
@@ -18,6 +17,7 @@ from helix.domain.compression import (
     Ranking,
     Strategy,
     compress,
+    enough,
 )
 from helix.domain.curves import Choice
 from helix.domain.summaries import Plan, Refusal, concluded, planned
@@ -123,12 +123,12 @@ class Compressor:
         """The history within the budget; `name` is whose ranking it may extend, empty for none."""
         async with self._slots:
             started_at = time.monotonic_ns()
-            # Taken out meanwhile: an extended ranking shares its vocabulary with the one before.
+            # Taken out meanwhile: a ranking shares its vocabulary with the one it extends, and the
+            # thread goes on though its request was given up.
             known = self._rankings.pop(name, None)
-            ranking = await asyncio.to_thread(_ranked, known, said)
+            ranking, compressed = await asyncio.to_thread(_compressed, said, wanted, data, known)
             if name:
                 self._remember(name, ranking)
-            compressed = await asyncio.to_thread(_compressed, said, wanted, data, ranking)
         took_us = (time.monotonic_ns() - started_at) // 1000
         return Fitted(compressed, wanted, took_us)
 
@@ -139,27 +139,25 @@ class Compressor:
             self._rankings.popitem(last=False)
 
 
-def _ranked(ranking: Ranking | None, said: Sequence[Message]) -> Ranking:
-    return Ranking.of(said) if ranking is None else ranking.extended(said)
-
-
 def _compressed(
-    said: Sequence[Message], wanted: Budget, data: ReplayRequest, ranking: Ranking | None
-) -> Compressed:
-    options: dict[str, Any] = {
-        "strategy": wanted.strategy,
-        "query": data.query,
-        "pins": frozenset(data.pins),
-        "pin_last": _pin_last(data),
-        "ranking": ranking,
-    }
-    try:
-        return compress(said, wanted.tokens_max, **options)
-    except InvalidError as error:
-        least = error.details.get("minimum")
-        if not isinstance(least, int) or least > (wanted.ceiling or least):
-            raise
-        return compress(said, least, **options)  # an aim is no bound: what must stay, stays
+    said: Sequence[Message], wanted: Budget, data: ReplayRequest, known: Ranking | None
+) -> tuple[Ranking, Compressed]:
+    pins, pin_last = frozenset(data.pins), _pin_last(data)
+    # A strategy's aim is no bound: what must stay, stays.
+    tokens_max = enough(
+        said, wanted.tokens_max, pins=pins, pin_last=pin_last, ceiling=wanted.ceiling
+    )
+    ranking = Ranking.of(said) if known is None else known.extended(said)
+    compressed = compress(
+        said,
+        tokens_max,
+        strategy=wanted.strategy,
+        query=data.query,
+        pins=pins,
+        pin_last=pin_last,
+        ranking=ranking,
+    )
+    return ranking, compressed
 
 
 def _pin_last(data: ReplayRequest) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from controlplane.bodies import storable
 from controlplane.edge import Named, Stamp
@@ -29,6 +30,17 @@ from helix.events import (
 
 COUNTED_INLINE_CHARACTERS_MAX = 8192  # more text is counted in a thread, away from other requests
 UTF8_BYTES_MAX = 4  # of one character
+
+
+class Envelope(TypedDict):
+    """What every event says besides its own."""
+
+    event_id: str
+    request: str
+    tenant: str
+    occurred_at: int
+    ingested_at: int
+    conversation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +75,7 @@ def began(
 ) -> ConversationCreated:
     """A conversation began."""
     return ConversationCreated(
-        event_id=named.event_id,
-        request=named.request,
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=conversation_id,
+        **_envelope(stamp, named, conversation_id),
         user_id=given.user_id,
         session_id=given.session_id,
         title=given.title,
@@ -86,12 +93,7 @@ def added(
     if given.created_at is not None:
         at = microseconds(given.created_at, field="created_at")
     return MessageAdded(
-        event_id=named.event_id,
-        request=named.request,
-        tenant=stamp.tenant,
-        occurred_at=at,
-        ingested_at=stamp.now,
-        conversation_id=conversation_id,
+        **_envelope(stamp, named, conversation_id, at),
         message=Message(
             message_id=given.message_id or named.event_id,
             role=given.role,
@@ -109,12 +111,7 @@ def added(
 def edited(stamp: Stamp, named: Named, place: Place, text: str, tokens: int) -> MessageEdited:
     """A turn says something else from now on."""
     return MessageEdited(
-        event_id=named.event_id,
-        request=named.request,
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=place.conversation_id,
+        **_envelope(stamp, named, place.conversation_id),
         message_id=place.message_id,
         content=text,
         tokens=tokens,
@@ -124,12 +121,7 @@ def edited(stamp: Stamp, named: Named, place: Place, text: str, tokens: int) -> 
 def deleted(stamp: Stamp, named: Named, place: Place) -> MessageDeleted:
     """A turn was taken back."""
     return MessageDeleted(
-        event_id=named.event_id,
-        request=named.request,
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=place.conversation_id,
+        **_envelope(stamp, named, place.conversation_id),
         message_id=place.message_id,
     )
 
@@ -139,12 +131,7 @@ def ended(
 ) -> ConversationCompleted:
     """A conversation ended."""
     return ConversationCompleted(
-        event_id=named.event_id,
-        request=named.request,
-        tenant=stamp.tenant,
-        occurred_at=stamp.now,
-        ingested_at=stamp.now,
-        conversation_id=conversation_id,
+        **_envelope(stamp, named, conversation_id),
         outcome=outcome,
     )
 
@@ -157,3 +144,15 @@ def missing_message(place: Place) -> MissingError:
         conversation_id=place.conversation_id,
         message_id=place.message_id,
     )
+
+
+def _envelope(stamp: Stamp, named: Named, conversation_id: str, at: int | None = None) -> Envelope:
+    """Stamped now; `at` is when it happened, where that is not now."""
+    return {
+        "event_id": named.event_id,
+        "request": named.request,
+        "tenant": stamp.tenant,
+        "occurred_at": stamp.now if at is None else at,
+        "ingested_at": stamp.now,
+        "conversation_id": conversation_id,
+    }

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Message
 
-from helix.adapters.kafka import SERVICE, away, producer_config
 from helix.domain.ids import derived_id, log_key
-from helix.errors import HelixError, UnavailableError
 from helix.events import EVENT_BYTES_MAX, DeadLetter, encode
 from helix.settings import Kafka
+from runtime.sending import Outgoing, Sender
 
 TOPIC = "helixagent.dead-letters"
 REASON_CHARS_MAX = 500
@@ -19,27 +18,14 @@ class Burial:
     """Sends dead letters and waits for their acknowledgement."""
 
     def __init__(self, settings: Kafka) -> None:
-        self._producer = Producer(producer_config(settings), logger=None)
-        self._wait_s_max = settings.deliver_ms_max / 1000
-        self._failure: HelixError | None = None
+        self._sender = Sender(settings)
 
     def bury(self, letters: Sequence[DeadLetter]) -> None:
         """Every letter is in the topic when this returns; else `UnavailableError`."""
-        self._failure = None
-        try:
-            for letter in letters:
-                key = log_key(letter.tenant, letter.topic)
-                self._producer.produce(TOPIC, encode(letter), key, on_delivery=self._acked)
-        except (BufferError, KafkaException) as error:
-            raise UnavailableError(SERVICE) from error
-        if self._producer.flush(self._wait_s_max):
-            raise UnavailableError(SERVICE)
-        if self._failure is not None:
-            raise self._failure
-
-    def _acked(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failure = away(error)
+        for letter in letters:
+            key = log_key(letter.tenant, letter.topic).encode()
+            self._sender.send(Outgoing(topic=TOPIC, value=encode(letter), key=key))
+        self._sender.flush()
 
 
 def letter(message: Message, pipeline: str, *, epoch: str, reason: str, now: int) -> DeadLetter:

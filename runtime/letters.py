@@ -5,28 +5,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Message
 
 from helix.adapters.kafka import (
     AUDIENCE,
-    SERVICE,
     Epochs,
     Readers,
     away,
-    producer_config,
     read,
     records,
 )
 from helix.domain.ids import derived_id, log_key
 from helix.domain.positions import Range
-from helix.errors import HelixError, InvalidError, MissingError, UnavailableError
+from helix.errors import InvalidError, MissingError
 from helix.events import AnyEvent, DeadLetter, DeadLetterSettled, Settlement, decode, encode
 from helix.ports import Clock
 from helix.settings import Kafka
 from runtime.burial import TOPIC
+from runtime.sending import PARTITION_BY_KEY, Outgoing, Sender
 
 ROUND_LETTERS_MAX = 200  # published and acknowledged before their settlement is noted
-PARTITION_BY_KEY = -1
 Place = tuple[str, str, int, int]  # topic, epoch, partition, offset
 
 
@@ -121,25 +119,13 @@ def raised(value: bytes) -> bytes:
     return msgspec.json.encode(fields)
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
-    """A record about to be published."""
-
-    topic: str
-    value: bytes
-    key: bytes | None
-    partition: int = PARTITION_BY_KEY
-    headers: dict[str, str | bytes | None] = {}
-
-
 class Desk:
     """Reads the dead-letter topic, and settles what it is told to."""
 
     def __init__(self, settings: Kafka, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._producer = Producer(producer_config(settings), logger=None)
-        self._wait_s_max = settings.deliver_ms_max / 1000
-        self._failure: HelixError | None = None
+        self._sender = Sender(settings)
         self.lost: list[str] = []  # why letters could not be published: their bytes are nowhere
 
     def entries(self) -> list[Entry]:
@@ -175,7 +161,7 @@ class Desk:
         yield from self._noted(sent)
 
     def _noted(self, sent: Sequence[Entry]) -> Sequence[Entry]:
-        self._flush()
+        self._sender.flush()
         self._settle(sent, "replayed")
         return sent
 
@@ -195,7 +181,7 @@ class Desk:
             partition=PARTITION_BY_KEY if key else letter.partition,
             headers={AUDIENCE: audience.encode()},
         )
-        self._produce(record)
+        self._sender.send(record)
         return True
 
     def _original(self, letter: DeadLetter) -> tuple[bytes, bytes]:
@@ -238,36 +224,8 @@ class Desk:
             )
             # The letter's own key, so that this comes behind it.
             key = log_key("", entry.topic).encode()
-            self._produce(Outgoing(topic=TOPIC, value=encode(settled), key=key))
-        self._flush()
-
-    def _produce(self, record: Outgoing) -> None:
-        try:
-            self._producer.produce(
-                record.topic,
-                record.value,
-                record.key,
-                record.partition,
-                on_delivery=self._acked,
-                headers=record.headers,
-            )
-        except BufferError as error:
-            raise UnavailableError(SERVICE) from error
-        except KafkaException as error:
-            raise away(error) from error
-
-    def _flush(self) -> None:
-        """Everything produced is acknowledged when this returns."""
-        left = self._producer.flush(self._wait_s_max)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        if left:
-            raise UnavailableError(SERVICE)
-
-    def _acked(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failure = away(error)
+            self._sender.send(Outgoing(topic=TOPIC, value=encode(settled), key=key))
+        self._sender.flush()
 
     def _events(self) -> Iterator[AnyEvent]:
         for message in records(self._settings, TOPIC):

@@ -10,10 +10,10 @@ import structlog
 from helix.adapters import clickhouse, postgres
 from helix.adapters.postgres import Due
 from helix.domain import snapshots
-from helix.domain.compression import compress
+from helix.domain.compression import compress, enough
 from helix.domain.conversations import Snapshot
 from helix.domain.positions import Position, Stored
-from helix.errors import HelixError, InvalidError, UnavailableError
+from helix.errors import HelixError, UnavailableError
 from helix.events import Message
 from helix.ports import Clock
 from helix.settings import Settings
@@ -136,10 +136,4 @@ def connected(
 
 def compressed(said: list[Message]) -> list[Message]:
     """What a resume starts from: within the bound, or what is pinned where that alone is more."""
-    try:
-        return compress(said, TOKENS_MAX, strategy="hybrid").kept
-    except InvalidError as error:
-        minimum = error.details.get("minimum")
-        if not isinstance(minimum, int):
-            raise
-        return compress(said, minimum, strategy="hybrid").kept
+    return compress(said, enough(said, TOKENS_MAX), strategy="hybrid").kept

@@ -133,6 +133,21 @@ def pinned_turns(history: Sequence[Message], pins: frozenset[str], *, pin_last: 
     )
 
 
+def enough(
+    history: Sequence[Message],
+    tokens_max: int,
+    *,
+    pins: frozenset[str] = frozenset(),
+    pin_last: int = PIN_LAST,
+    ceiling: int | None = None,
+) -> int:
+    """The budget aimed at, or more where what must stay needs it; never more than the ceiling."""
+    kept = pinned_turns(history, pins, pin_last=pin_last)
+    pinned = sum(message.tokens for message, keep in zip(history, kept, strict=True) if keep)
+    least = max(tokens_max, pinned)
+    return least if ceiling is None else min(least, ceiling)
+
+
 def affordable(tokens: int, tokens_max: int) -> None:
     """Refuse a budget that what must stay does not fit into, naming one that it does."""
     if tokens_max < max(tokens, 1):

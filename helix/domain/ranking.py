@@ -58,22 +58,44 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """What compressing a history needs to know of it, kept to add later turns cheaply."""
+class Terms:
+    """What the words of turns say of them, as far as the turns go."""
 
-    contents: list[str]
-    cues: list[Cues]
     rows: Rows
     weights: Floats  # tf-idf, one value an entry of the rows, not normalised
     rarity: Floats  # inverse document frequency, one a word
     rank: Floats  # LexRank, one a turn; their mean is 1 where every turn has words
 
     @classmethod
+    def of(cls, rows: Rows, *, near: Floats) -> "Terms":
+        """Weights and rank of the rows; the nearer `near` is to the rank, the fewer the steps."""
+        used = np.bincount(rows.columns, minlength=rows.width)
+        rarity = np.log((1 + rows.height) / (1 + used)) + 1
+        weights = (1 + np.log(rows.counts)) * rarity[rows.columns]
+        start = np.concatenate((near, np.ones(rows.height - len(near))))
+        return cls(rows, weights, rarity, _walked(rows, weights, start))
+
+    def extended(self, later: Sequence[str]) -> "Terms":
+        """Those of the same turns with the later ones below them."""
+        return Terms.of(_appended(self.rows, later), near=self.rank)
+
+
+class Ranking:
+    """What compressing a history needs to know of it, kept to add later turns cheaply.
+
+    Each part is found when it is first asked for, from what is known of the turns before: a window
+    wants no rank. One thread at a time may ask, of this and of what extends it: they share words.
+    """
+
+    def __init__(self, contents: list[str], cues: list[Cues], terms: Terms) -> None:
+        self.contents = contents
+        self._cues = cues
+        self._terms = terms
+
+    @classmethod
     def of(cls, history: Sequence[Message]) -> "Ranking":
         """The ranking of that history."""
-        contents = [message.content for message in history]
-        found = [cues(content) for content in contents]
-        return _ranked(contents, found, _appended(_no_rows(), contents), np.zeros(0))
+        return cls([message.content for message in history], [], _no_terms())
 
     def extended(self, history: Sequence[Message]) -> "Ranking":
         """The ranking of that history: cheaply where it begins with the turns ranked here."""
@@ -83,22 +105,57 @@ class Ranking:
             return Ranking.of(history)
         if len(contents) == known:
             return self
-        later = contents[known:]
-        found = [*self.cues, *(cues(content) for content in later)]
-        return _ranked(contents, found, _appended(self.rows, later), self.rank)
+        return Ranking(contents, self._cues, self._terms)
+
+    @property
+    def cues(self) -> list[Cues]:
+        """What each turn names and decides."""
+        later = self.contents[len(self._cues) :]
+        if later:
+            self._cues = [*self._cues, *map(cues, later)]
+        return self._cues
+
+    @property
+    def terms(self) -> Terms:
+        """What the words of each turn say of it."""
+        later = self.contents[self._terms.rows.height :]
+        if later:
+            self._terms = self._terms.extended(later)
+        return self._terms
+
+    @property
+    def rows(self) -> Rows:
+        """How often each turn uses each word."""
+        return self.terms.rows
+
+    @property
+    def weights(self) -> Floats:
+        """How much each entry of the rows says."""
+        return self.terms.weights
+
+    @property
+    def rarity(self) -> Floats:
+        """How much each word says."""
+        return self.terms.rarity
+
+    @property
+    def rank(self) -> Floats:
+        """How much the rest resembles each turn."""
+        return self.terms.rank
 
     def relevance(self, query: str) -> Floats:
         """BM25 of every turn to the query, the best one 1; all 0 where no word is shared."""
-        known = (self.rows.words.get(word) for word in set(words(query)))
-        asked = [word for word in known if word is not None and word < self.rows.width]
-        lengths = np.asarray(self.rows.matrix(self.rows.counts).sum(axis=1)).ravel()
+        rows, rarity = self.terms.rows, self.terms.rarity
+        known = (rows.words.get(word) for word in set(words(query)))
+        asked = [word for word in known if word is not None and word < rows.width]
+        lengths = np.asarray(rows.matrix(rows.counts).sum(axis=1)).ravel()
         usual = lengths.mean() if lengths.any() else 1.0
         scale = BM25_K * (1 - BM25_B + BM25_B * lengths / usual)
-        entry = self.rows.counts * (BM25_K + 1)
-        entry /= self.rows.counts + np.repeat(scale, np.diff(self.rows.starts))
-        wanted = np.zeros(self.rows.width)
-        wanted[asked] = self.rarity[asked]
-        scores: Floats = self.rows.matrix(entry) @ wanted
+        entry = rows.counts * (BM25_K + 1)
+        entry /= rows.counts + np.repeat(scale, np.diff(rows.starts))
+        wanted = np.zeros(rows.width)
+        wanted[asked] = rarity[asked]
+        scores: Floats = rows.matrix(entry) @ wanted
         return scores / scores.max() if scores.any() else scores
 
 
@@ -109,12 +166,13 @@ def words(text: str) -> list[str]:
 
 def lexrank(texts: Sequence[str]) -> Floats:
     """Continuous LexRank of texts without forming their graph; the mean is about 1."""
-    return _ranked(list(texts), [], _appended(_no_rows(), texts), np.zeros(0)).rank
+    return _no_terms().extended(texts).rank
 
 
-def _no_rows() -> Rows:
-    none = np.zeros(0, np.int64)
-    return Rows({}, 0, np.zeros(1, np.int64), none, np.zeros(0))
+def _no_terms() -> Terms:
+    none, nothing = np.zeros(0, np.int64), np.zeros(0)
+    rows = Rows({}, 0, np.zeros(1, np.int64), none, nothing)
+    return Terms(rows, nothing, nothing, nothing)
 
 
 def _appended(rows: Rows, texts: Sequence[str]) -> Rows:
@@ -144,16 +202,6 @@ def _appended(rows: Rows, texts: Sequence[str]) -> Rows:
 def _narrowed(rows: Rows) -> dict[str, int]:
     """The words of these rows alone: others extended the same rows before."""
     return {word: column for word, column in rows.words.items() if column < rows.width}
-
-
-def _ranked(contents: list[str], found: list[Cues], rows: Rows, warm: Floats) -> Ranking:
-    """Weights and rank of the rows; the nearer `warm` is to the rank, the fewer the steps."""
-    used = np.bincount(rows.columns, minlength=rows.width)
-    rarity = np.log((1 + rows.height) / (1 + used)) + 1
-    weights = (1 + np.log(rows.counts)) * rarity[rows.columns]
-    start = np.concatenate((warm, np.ones(rows.height - len(warm))))
-    rank = _walked(rows, weights, start)
-    return Ranking(contents, found, rows, weights, rarity, rank)
 
 
 def _walked(rows: Rows, weights: Floats, start: Floats) -> Floats:

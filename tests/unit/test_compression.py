@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from helix.adapters import curves
-from helix.domain.compression import Size, compress, quality, survival
+from helix.domain import ranking as rankings
+from helix.domain.compression import Size, Strategy, compress, enough, quality, survival
 from helix.domain.cues import cues
 from helix.domain.curves import Choice, Curve, Estimate, Source
 from helix.domain.ranking import Ranking, lexrank, words
@@ -106,6 +107,21 @@ def test_a_budget_below_the_pins_is_refused_with_the_minimum() -> None:
     }
 
 
+def test_an_aim_below_the_pins_gives_way_to_them() -> None:
+    tokens_max = enough(HISTORY, 19)
+
+    assert tokens_max == 20
+    assert ids(compress(HISTORY, tokens_max, strategy="full").kept) == ["m6", "m7"]
+
+
+def test_an_aim_that_holds_the_pins_stands() -> None:
+    assert enough(HISTORY, 35, pins=frozenset({"m0"}), ceiling=50) == 35
+
+
+def test_no_aim_goes_above_the_ceiling() -> None:
+    assert enough(HISTORY, 10, pin_last=8, ceiling=50) == 50
+
+
 def test_a_budget_of_nothing_is_refused_even_without_messages() -> None:
     with pytest.raises(InvalidError, match="give 1 or more"):
         compress([], 0, strategy="window")
@@ -167,6 +183,33 @@ def test_cues_find_what_is_named() -> None:
     assert found.decisions == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "named"),
+    [
+        ("see parseAll now", {"parseAll"}, 1),
+        ("of AB-12", {"AB-12"}, 1),
+        ("run `make`", {"make"}, 1),
+        ("is my_name there", {"my_name"}, 1),
+        ("mail a@b.org", {"a@b.org"}, 1),
+        ("at http://x.org/y.", {"http://x.org/y"}, 1),
+        ("a well-known AB-x", set[str](), 2),
+        ("in May 2026 we #ship", set[str](), 2),
+        ("She said. Alice Moore and the NASA came", set[str](), 2),
+        ("Monday is fine", set[str](), 0),
+    ],
+)
+def test_a_cue_is_found_by_the_character_it_cannot_do_without(
+    text: str, code: set[str], named: int
+) -> None:
+    found = cues(text)
+
+    assert (found.code, found.named) == (code, named)
+
+
+def test_deciding_is_found_in_capitals_too() -> None:
+    assert cues("DECISION: we Must agree").decisions == 3
+
+
 def test_words_are_those_that_say_something() -> None:
     assert words("Um, yeah: the Pump_line's 3 valves!") == ["pump", "line", "3", "valves"]
 
@@ -196,6 +239,36 @@ def test_a_ranking_of_the_same_history_is_itself() -> None:
     base = Ranking.of(HISTORY)
 
     assert base.extended(HISTORY) is base
+
+
+@pytest.fixture
+def unranked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants the words of a turn fails."""
+
+    def wanted(_: str) -> list[str]:
+        raise AssertionError
+
+    monkeypatch.setattr(rankings, "words", wanted)
+
+
+@pytest.mark.usefixtures("unranked")
+@pytest.mark.parametrize("strategy", ["window", "entity"])
+def test_a_strategy_that_heeds_no_rank_pays_for_none(strategy: Strategy) -> None:
+    assert compress(HISTORY, 40, strategy=strategy).dropped
+
+
+@pytest.mark.usefixtures("unranked")
+def test_what_fits_whole_is_not_ranked() -> None:
+    assert not compress(HISTORY, 80, strategy="hybrid", query="pump").dropped
+
+
+def test_a_ranking_that_was_put_off_is_that_of_the_whole() -> None:
+    base = Ranking.of(HISTORY[:2])
+    compress(HISTORY[:2], 10, strategy="window", pin_last=0, ranking=base)
+    put_off = base.extended(HISTORY[:5]).extended(HISTORY)
+
+    assert put_off.cues == Ranking.of(HISTORY).cues
+    assert np.allclose(put_off.rank, Ranking.of(HISTORY).rank, atol=1e-6)
 
 
 def test_a_changed_history_is_ranked_anew() -> None:

@@ -1,7 +1,6 @@
 """The client and the demo, against the application itself."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -9,14 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from litestar.testing import TestClient
 from rich.console import Console
 
-from controlplane.app import create
-from controlplane.health import Monitor, Probes, Question
 from controlplane.instants import instant
-from helix.adapters import fakes
-from helix.adapters.probes import Check
 from helix.client import calls
 from helix.client.rest import AsyncClient, Client
 from helix.client.wire import (
@@ -29,44 +23,23 @@ from helix.client.wire import (
     Status,
 )
 from helix.errors import ConflictError, InvalidError, MissingError, UnavailableError
-from helix.ports import Credential
-from helix.settings import Settings
-from helix.topology.catalog import CATALOG
-from helix.topology.model import ProbeKind
+from tests.served import KEY, application
 from validation.access import client as access
 from validation.demo import demo
 from validation.meetings import ingest, read, same
 from validation.status import show
 
-KEY = "all"
-CREDENTIAL = Credential("k", "acme", frozenset({"read", "write"}))
 LINE = NewMessage(role="user", content="hello", message_id="m1")
-CHECK = Check(service="kafka", kind=ProbeKind.KAFKA, host="h", port=1)
 
 
 @pytest.fixture
 def api() -> Iterator[Client]:
     """A client whose requests reach the application without a socket."""
-    world = fakes.world({hashlib.sha256(KEY.encode()).hexdigest(): CREDENTIAL})
-    asked = [Question(service="kafka", check=CHECK)]
-    monitor = Monitor(asked, world.clock, Probes(ask=lambda _: "asked"))
-    app = create(world, Settings(), CATALOG, monitor)
-    with TestClient(app) as inner:
-
-        def forward(request: httpx.Request) -> httpx.Response:
-            answer = inner.request(
-                request.method,
-                str(request.url),
-                content=request.content,
-                headers=dict(request.headers),
-            )
-            return httpx.Response(
-                answer.status_code, content=answer.content, headers=dict(answer.headers)
-            )
-
-        with Client("http://testserver", KEY, transport=httpx.MockTransport(forward)) as client:
-            yield client
-    monitor.close()
+    with (
+        application() as handle,
+        Client("http://testserver", KEY, transport=httpx.MockTransport(handle)) as client,
+    ):
+        yield client
 
 
 @pytest.fixture(autouse=True)

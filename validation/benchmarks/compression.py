@@ -16,7 +16,7 @@ from helix.domain.ranking import DAMPING, Ranking, lexrank, words
 from helix.events import Message
 from validation.benchmarks import speech
 from validation.benchmarks.lab import Lab
-from validation.benchmarks.runner import Aside, Benchmark, Gate, Sides, lasting
+from validation.benchmarks.runner import Aside, Benchmark, Gate, Sides, counted, lasting
 
 SENTENCES = 1_000
 SENTENCE_CHARACTERS = 120
@@ -96,22 +96,29 @@ def x1(lab: Lab) -> Generator[Sides]:
     )
 
 
+def found(ranking: Ranking) -> None:
+    """Ask for all that a ranking finds out only when it is asked."""
+    counted(len(ranking.rank), len(ranking.cues))
+
+
 @contextlib.contextmanager
 def x3(lab: Lab) -> Generator[Sides]:
     """One message more against all anew."""
     del lab
     said = history(MESSAGES + ADDED)
     base = Ranking.of(said[:MESSAGES])
+    found(base)
 
     def added() -> int:
         ranking = base
         for length in range(MESSAGES + 1, MESSAGES + ADDED + 1):
             ranking = ranking.extended(said[:length])
+            found(ranking)
         return len(ranking.contents) - MESSAGES
 
     def anew() -> int:
         for length in range(MESSAGES + 1, MESSAGES + ADDED + 1):
-            Ranking.of(said[:length])
+            found(Ranking.of(said[:length]))
         return ADDED
 
     yield Sides(lambda: lasting(ADDED, added), lambda: lasting(ADDED, anew))
@@ -128,8 +135,8 @@ def x4(lab: Lab) -> Generator[Sides]:
     error = abs(sum(message.tokens for message in kept) - exact) / exact
 
     def again() -> int:
-        counted = [msgspec.structs.replace(one, tokens=count(one.content)) for one in said]
-        return len(within(counted, tokens_max))
+        anew = [msgspec.structs.replace(one, tokens=count(one.content)) for one in said]
+        return len(within(anew, tokens_max))
 
     yield Sides(
         lambda: lasting(len(kept), lambda: len(within(said, tokens_max)), times=20),

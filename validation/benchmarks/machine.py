@@ -2,13 +2,15 @@
 
 import importlib.metadata
 import os
-import platform
-import subprocess
 from pathlib import Path
 
 import msgspec
 
+from helix.adapters import machine as host
+
 ROOT = Path(__file__).resolve().parents[2]
+GIB = 2**30
+COMMIT_DIGITS = 12
 MEASURED = (
     "confluent-kafka",
     "clickhouse-connect",
@@ -27,50 +29,28 @@ MEASURED = (
 )
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Machine(host.Host, frozen=True, kw_only=True):
     """What the benchmarks ran on."""
 
-    cpu: str
-    cores: int
     memory_gib: float
-    kernel: str
-    python: str
     versions: dict[str, str]
 
 
 def machine() -> Machine:
     """The machine we run on."""
     return Machine(
-        cpu=_named(Path("/proc/cpuinfo"), "model name"),
-        cores=len(os.sched_getaffinity(0)),
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        kernel=platform.release(),
-        python=platform.python_version(),
+        **msgspec.structs.asdict(host.host()),
+        memory_gib=round(host.memory_bytes() / GIB, 1),
         versions={name: importlib.metadata.version(name) for name in MEASURED},
     )
 
 
 def commit() -> str:
     """The commit measured, marked where the tree differs from it."""
-    head = _git("rev-parse", "--short=12", "HEAD")
-    return f"{head}+changes" if _git("status", "--porcelain") else head
+    head = host.commit(ROOT)[:COMMIT_DIGITS]
+    return f"{head}+changes" if host.edited(ROOT) else head
 
 
 def load_average() -> float:
     """How many processes wanted a core in the last minute."""
     return round(os.getloadavg()[0], 2)
-
-
-def _named(path: Path, name: str) -> str:
-    for line in path.read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import uvloop
@@ -15,18 +16,18 @@ from controlplane.replay import replay as replayed
 from helix.adapters import clickhouse, fakes, kafka, postgres
 from helix.adapters.postgres import EVENTS_PIPELINE, STATES_PIPELINE, Owned
 from helix.domain import conversations, snapshots
-from helix.domain.compression import compress
 from helix.domain.ids import log_key
 from helix.domain.positions import Position, Range, Stored
-from helix.events import AnyEvent, Message, MessageAdded, decode, encode
+from helix.events import AnyEvent, MessageAdded, decode, encode
 from helix.ports import World
 from helix.settings import Kafka
 from runtime.sinks import Record, Sink, Slice
+from runtime.snapshots import compressed
 from runtime.workers.conversations import EventSink, StateSink, to_row
 from validation.benchmarks import speech
 from validation.benchmarks.lab import Lab, Stores
 from validation.benchmarks.logs import OnTopic
-from validation.benchmarks.runner import Benchmark, Gate, Sides, counted, lasting
+from validation.benchmarks.runner import Benchmark, Gate, Sample, Sides, counted, lasting
 
 MESSAGES = 10_000  # of the conversation that is replayed
 OTHERS = 20  # times as many of other conversations, in the same partition
@@ -37,7 +38,6 @@ OURS = "wanted"
 STORED_OTHERS = 100  # times as many rows of other conversations, in the larger store
 SNAPSHOT_AGE = 500  # events since the snapshot, the most a snapshot is ever behind
 TIMES = 3  # replays of one part; the middle one counts
-TOKENS_MAX = 4_096
 WAIT_S_MAX = 60.0
 
 
@@ -129,26 +129,41 @@ class Bench:
         return len([decode(value) for value in answer.result_columns[0]])
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The conversation, and others with it, in a topic of their own."""
+
+    topic: str
+    events: list[MessageAdded]
+
+
 @contextlib.contextmanager
-def bench(
-    lab: Lab, topic: str, events: Sequence[MessageAdded], *, name: str = ""
-) -> Generator[Bench]:
-    """The events in the topic and in stores of their own."""
-    epoch = kafka.Epochs(lab.settings.kafka).current(topic).epoch
+def told(lab: Lab, name: str, *, others: int = 0) -> Generator[Told]:
+    """So many times the conversation's messages of others in its topic."""
+    events = list(traffic(MESSAGES, others))
+    with lab.topic(name, partitions=1) as topic:
+        produced(lab.settings.kafka, topic, events)
+        yield Told(topic, events)
+
+
+@contextlib.contextmanager
+def bench(lab: Lab, given: Told, *, name: str = "") -> Generator[Bench]:
+    """What was told, in stores of its own as well."""
+    epoch = kafka.Epochs(lab.settings.kafka).current(given.topic).epoch
     with lab.stores(name) as stores, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for sink in (
             EventSink(stores.settings, EVENTS_PIPELINE, to_row),
             StateSink(stores.settings, STATES_PIPELINE, conversations.fold),
         ):
             with contextlib.closing(sink):
-                stored(sink, epoch, events)
+                stored(sink, epoch, given.events)
         edge = postgres.Edge(stores.settings.postgres)
         log = kafka.Log(stores.settings.kafka)
         runner.run(edge.open())
         try:
             world = replace(
                 fakes.world(),
-                log=OnTopic(log, topic),
+                log=OnTopic(log, given.topic),
                 conversations=postgres.States(edge),
                 events=clickhouse.Events(stores.engine, postgres.Marks(edge)),
             )
@@ -194,82 +209,61 @@ class Scan:
         self._consumer.close()
 
 
+def replays(ours: Bench) -> Callable[[], Sample]:
+    """One side of a comparison: the whole conversation replayed."""
+    return partial(lasting, MESSAGES, ours.replay, times=TIMES)
+
+
 @contextlib.contextmanager
 def r1(lab: Lab) -> Generator[Sides]:
     """The replay against what the log alone would take."""
-    events = list(traffic(MESSAGES, OTHERS))
-    with lab.topic("R1", partitions=1) as topic:
-        produced(lab.settings.kafka, topic, events)
-        with (
-            bench(lab, topic, events) as ours,
-            contextlib.closing(Scan(lab.settings.kafka, topic, len(events))) as scan,
-        ):
-            yield Sides(
-                lambda: lasting(MESSAGES, scan),
-                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
-            )
+    with (
+        told(lab, "R1", others=OTHERS) as given,
+        bench(lab, given) as ours,
+        contextlib.closing(Scan(lab.settings.kafka, given.topic, len(given.events))) as scan,
+    ):
+        yield Sides(partial(lasting, MESSAGES, scan), replays(ours))
 
 
 @contextlib.contextmanager
 def r2(lab: Lab) -> Generator[Sides]:
     """The replay among many rows against the replay among few."""
-    events = list(traffic(MESSAGES, 0))
-    with lab.topic("R2", partitions=1) as topic:
-        produced(lab.settings.kafka, topic, events)
-        with (
-            bench(lab, topic, events, name="_many") as many,
-            bench(lab, topic, events, name="_few") as few,
-        ):
-            crowded(few.stores, 1, few.epoch)
-            for _ in range(STORED_OTHERS // 10):
-                crowded(many.stores, 10, many.epoch)
-            yield Sides(
-                lambda: lasting(MESSAGES, many.replay, times=TIMES),
-                lambda: lasting(MESSAGES, few.replay, times=TIMES),
-            )
+    with (
+        told(lab, "R2") as given,
+        bench(lab, given, name="_many") as many,
+        bench(lab, given, name="_few") as few,
+    ):
+        crowded(few.stores, 1, few.epoch)
+        for _ in range(STORED_OTHERS // 10):
+            crowded(many.stores, 10, many.epoch)
+        yield Sides(replays(many), replays(few))
 
 
 @contextlib.contextmanager
 def r3(lab: Lab) -> Generator[Sides]:
     """The replay against its floor."""
-    events = list(traffic(MESSAGES, 0))
-    with lab.topic("R3", partitions=1) as topic:
-        produced(lab.settings.kafka, topic, events)
-        with bench(lab, topic, events) as ours:
-            yield Sides(
-                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
-                lambda: lasting(MESSAGES, ours.bare, times=TIMES),
-            )
-
-
-def compressed(said: list[Message]) -> list[Message]:
-    """What a resume starts from."""
-    return compress(said, TOKENS_MAX, strategy="hybrid").kept
+    with told(lab, "R3") as given, bench(lab, given) as ours:
+        yield Sides(replays(ours), partial(lasting, MESSAGES, ours.bare, times=TIMES))
 
 
 @contextlib.contextmanager
 def r4(lab: Lab) -> Generator[Sides]:
     """A resume against the whole."""
-    events = list(traffic(MESSAGES, 0))
-    with lab.topic("R4", partitions=1) as topic:
-        produced(lab.settings.kafka, topic, events)
-        with bench(lab, topic, events) as ours:
-            early = MESSAGES - SNAPSHOT_AGE
-            snapshot = snapshots.taken(
-                None,
-                [
-                    Stored(Position(ours.epoch, 0, number), event)
-                    for number, event in enumerate(events[:early])
-                ],
-                upto=Position(ours.epoch, 0, early),
-                made_at=speech.STARTED_US,
-                compress=compressed,
-            )
-            postgres.Snapshots(ours.stores.session).save(snapshot)
-            yield Sides(
-                lambda: lasting(SNAPSHOT_AGE, ours.resumed, times=TIMES),
-                lambda: lasting(MESSAGES, ours.replay, times=TIMES),
-            )
+    early = MESSAGES - SNAPSHOT_AGE
+    with told(lab, "R4") as given, bench(lab, given) as ours:
+        snapshot = snapshots.taken(
+            None,
+            [
+                Stored(Position(ours.epoch, 0, number), event)
+                for number, event in enumerate(given.events[:early])
+            ],
+            upto=Position(ours.epoch, 0, early),
+            made_at=speech.STARTED_US,
+            compress=compressed,
+        )
+        postgres.Snapshots(ours.stores.session).save(snapshot)
+        resumes = partial(lasting, SNAPSHOT_AGE, ours.resumed, times=TIMES)
+        yield Sides(resumes, replays(ours))
 
 
 REPLAY = f"`replay` of a conversation of {MESSAGES:,} messages: state, rows, tail, each once"

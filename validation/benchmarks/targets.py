@@ -128,16 +128,7 @@ class Bare:
             occurred_at=now,
             ingested_at=now,
             conversation_id=conversation_id,
-            message=Message(
-                message_id=given.message_id or event_id,
-                role=given.role,
-                content=given.content,
-                name=given.name,
-                model=given.model,
-                tokens=count(given.content),
-                created_at=now,
-                metadata=given.metadata,
-            ),
+            message=Message(**_said(given, event_id, now)),
         )
 
 
@@ -266,17 +257,22 @@ def _twin_event(conversation_id: str, given: TwinMessage, owner: str) -> TwinEve
         occurred_at=now,
         ingested_at=now,
         conversation_id=conversation_id,
-        message=TwinSaid(
-            message_id=given.message_id or event_id,
-            role=given.role,
-            content=given.content,
-            name=given.name,
-            model=given.model,
-            tokens=count(given.content),
-            created_at=now,
-            metadata=given.metadata,
-        ),
+        message=TwinSaid(**_said(given, event_id, now)),
     )
+
+
+def _said(given: NewMessage | TwinMessage, event_id: str, now: int) -> dict[str, Any]:
+    """The message of an event, whichever library checks it."""
+    return {
+        "message_id": given.message_id or event_id,
+        "role": given.role,
+        "content": given.content,
+        "name": given.name,
+        "model": given.model,
+        "tokens": count(given.content),
+        "created_at": now,
+        "metadata": given.metadata,
+    }
 
 
 APPS: dict[str, Callable[[EventLog], App]] = {
