@@ -71,6 +71,16 @@ bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K
 topology: $(READY) ## Print what runs where, how big, on which port
 	@$(PYTHON) -m helix.topology
 
+##@ Three servers on this machine
+
+.PHONY: fleet
+fleet: setup ## Three Docker servers in namespaces of their own, and the whole platform on them
+	@$(PYTHON) -m infra.fleet deploy
+
+.PHONY: unfleet
+unfleet: $(READY) ## Take the three servers away, with everything on them
+	@$(PYTHON) -m infra.fleet withdraw
+
 ##@ Ask a store
 
 .PHONY: psql

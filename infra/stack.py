@@ -16,11 +16,16 @@ from typing import NoReturn
 from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
 from helix.topology.catalog import CATALOG
+from infra.certificates.vault import stack_vault
+from infra.composition import hosted_site, identities, now
 from infra.orphans import die_with_parent, holder, is_abandoned
 from infra.outputs import Outputs, read
+from infra.provider.files import write_private
 from infra.provider.launcher import end
 from infra.provider.secrets import vault
-from infra.toolchain.ports import conflicts, wanted
+from infra.substrates.wanted import PREFIX, Kind, Wanted, typed
+from infra.toolchain.ports import conflicts
+from infra.toolchain.ports import wanted as ports
 from infra.toolchain.pulumi import Pulumi, command, state_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,10 +74,18 @@ class Stack:
             raise UnavailableError("pulumi", done.stderr.strip() or done.stdout.strip())
         return done.stdout
 
-    def offset(self) -> int:
-        """What the stack adds to every port of the catalogue."""
-        settings = json.loads(self.ask("config", "--json", "--stack", self.name))
-        return int(settings.get(f"{PROJECT}:port_offset", {"value": 0})["value"])
+    def wanted(self) -> Wanted:
+        """The stack's configuration."""
+        given = json.loads(self.ask("config", "--json", "--show-secrets", "--stack", self.name))
+        ours = {key: entry["value"] for key, entry in given.items() if key.startswith(PREFIX)}
+        return typed({key.removeprefix(PREFIX): value for key, value in ours.items()})
+
+    def lookup(self, settings: Wanted) -> Callable[[str], str]:
+        """Every secret of the stack, and the certificates of one that runs on servers."""
+        if settings.substrate is Kind.LOCAL:
+            return vault(self.home)
+        known = identities(hosted_site(settings, self.pulumi.env, self.name))
+        return stack_vault(self.home, known, now=now)
 
     def exists(self) -> bool:
         """Whether Pulumi knows the stack."""
@@ -128,8 +141,13 @@ def _holders(lock: Path) -> list[int]:
 def select(stack: Stack, settings: Mapping[str, str]) -> None:
     """The stack exists and carries the settings given."""
     stack.ask("stack", "select", "--create", stack.name)
-    for key, value in settings.items():
-        stack.ask("config", "set", f"{PROJECT}:{key}", value, "--stack", stack.name)
+    pairs = [
+        word
+        for key, value in settings.items()
+        for word in ("--plaintext", f"{PREFIX}{key}={value}")
+    ]
+    if pairs:
+        stack.ask("config", "set-all", *pairs, "--stack", stack.name)
 
 
 def up(stack: Stack, settings: Mapping[str, str]) -> None:
@@ -138,11 +156,33 @@ def up(stack: Stack, settings: Mapping[str, str]) -> None:
     if known:
         unlock(stack)
     select(stack, settings)
-    if held := conflicts(wanted(CATALOG, stack.offset()), stack.home):
-        raise ConflictError("\n".join(held))
+    found = stack.wanted()
+    if found.substrate is Kind.LOCAL:
+        refuse_held_ports(stack, found)
     if known:
         stack.run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", *QUIET)
     stack.run("up", "--yes", "--skip-preview", *QUIET)
+    if found.substrate is not Kind.LOCAL:
+        certify_operator(stack, found)
+
+
+def certify_operator(stack: Stack, settings: Wanted) -> None:
+    """The files with which the stack's own commands prove who they are."""
+    here, lookup = hosted_site(settings, stack.pulumi.env, stack.name), stack.lookup(settings)
+    tls = here.operator_tls()
+    for path, name in (
+        (tls.authority, "tls.ca"),
+        (tls.certificate, f"tls.{tls.name}.certificate"),
+        (tls.key, f"tls.{tls.name}.key"),
+        (tls.bundle, f"tls.{tls.name}.bundle"),
+    ):
+        write_private(Path(path), lookup(name))
+
+
+def refuse_held_ports(stack: Stack, settings: Wanted) -> None:
+    """`ConflictError` with one sentence for each port of the stack that somebody else holds."""
+    if held := conflicts(ports(CATALOG, settings.port_offset), stack.home):
+        raise ConflictError("\n".join(held))
 
 
 def down(stack: Stack) -> None:
@@ -158,11 +198,22 @@ def purge(stack: Stack) -> None:
     """After `down`: data, logs, secret and Pulumi's record of the stack are gone too."""
     down(stack)
     if stack.exists():
+        settings = stack.wanted()
+        if settings.substrate is Kind.DOCKER:
+            delete_volumes(stack, settings)
         stack.ask("stack", "rm", "--yes", stack.name)
     shutil.rmtree(stack.home, ignore_errors=True)
     if not json.loads(stack.ask("stack", "ls", "--json")):
         shutil.rmtree(stack.state, ignore_errors=True)
     _say(f"stack `{stack.name}` is gone; downloads stay in the cache for the next one")
+
+
+def delete_volumes(stack: Stack, settings: Wanted) -> None:
+    """The data on the servers."""
+    from infra.substrates import volumes  # noqa: PLC0415 - the local stack needs no Docker client
+
+    for name in volumes.delete(settings, stack.name):
+        _say(f"deleted volume {name}")
 
 
 def outputs(stack: Stack) -> Outputs:
@@ -174,7 +225,8 @@ def outputs(stack: Stack) -> Outputs:
 
 def environment(stack: Stack, found: Outputs) -> dict[str, str]:
     """What curl, Locust and scripts need: the address and a key that may do everything."""
-    return {"HELIX_URL": found.url, "HELIX_API_KEY": vault(stack.home)("api-key")}
+    key = {"HELIX_URL": found.url, "HELIX_API_KEY": vault(stack.home)("api-key")}
+    return key | ({"HELIX_CA": found.ca} if found.ca else {})
 
 
 def demo(stack: Stack, found: Outputs) -> None:

@@ -81,6 +81,7 @@ class Volume(Record, frozen=True):
     name: str
     mount: str
     size_gib: int
+    kept: bool = True
 
 
 class Placement(Record, frozen=True):
@@ -212,7 +213,7 @@ class Maven(Record, frozen=True, tag="maven"):
     transitive: bool = True  # False: the named jars alone, for bundles that carry their own
 
 
-class Go(Record, frozen=True, tag="go"):
+class Go(Record, frozen=True, tag="go", omit_defaults=True):
     """A program built from a pinned module, verified by `infra/artifacts/<name>/go.sum`."""
 
     name: str
@@ -220,6 +221,7 @@ class Go(Record, frozen=True, tag="go"):
     module: str
     package: str
     linker_flags: str = ""
+    files: tuple[str, ...] = ()  # patterns in the module's folder: what the program needs beside it
 
 
 class Wheels(Record, frozen=True, tag="wheels"):

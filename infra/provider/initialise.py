@@ -1,4 +1,4 @@
-"""Commands run once before a first start; one that was interrupted leaves no half-made data."""
+"""Commands run before a start; one for the first alone that was interrupted leaves no half data."""
 
 import json
 import shutil
@@ -13,9 +13,15 @@ from infra.provider.runs import Run, run_to_end
 
 
 def initialise(home: Path, launch: Launch, *, stopping: threading.Event) -> None:
-    """Every `init` of the launch has been run to its end, in order."""
+    """Every `init` of the launch has been run to its end, in order.
+
+    Those without `unless` are run again each time the launch is applied; supervisord's own restart
+    of a process that died finds what they made.
+    """
     for number, init in enumerate(launch.init):
-        if not _done(layout.begun(home, launch.name, number), Path(init.unless)):
+        if not init.unless:
+            run_to_end(home, _command(launch, number, init), stopping=stopping)
+        elif not _done(layout.begun(home, launch.name, number), Path(init.unless)):
             _once(home, launch, number, init, stopping=stopping)
 
 
@@ -31,13 +37,7 @@ def _once(
     if begun.exists():
         _undo(begun)
     write_private(begun, json.dumps(_before(launch, Path(init.unless))))
-    command = Run(
-        name=f"{launch.name}-init-{number}",
-        argv=init.argv,
-        cwd=launch.cwd,
-        env={**launch.env, **init.env},
-        user=launch.user,
-    )
+    command = _command(launch, number, init)
     run_to_end(home, command, stopping=stopping)
     if not Path(init.unless).exists():
         raise UnavailableError(
@@ -46,6 +46,16 @@ def _once(
             f"read `{layout.log(home, command.name)}`",
         )
     begun.unlink()
+
+
+def _command(launch: Launch, number: int, init: Init) -> Run:
+    return Run(
+        name=f"{launch.name}-init-{number}",
+        argv=init.argv,
+        cwd=launch.cwd,
+        env={**launch.env, **init.env},
+        user=launch.user,
+    )
 
 
 def _before(launch: Launch, unless: Path) -> dict[str, list[str]]:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +13,7 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from helix.errors import InvalidError
 from helix.topology.model import Record
 from infra.launch import Launch
+from infra.provider.busy import Busy
 from infra.provider.kinds import KINDS, Kind, Store, Work
 from infra.provider.serving import Engine
 from infra.provider.values import COMPUTED, changes, plain, unknown, within, wrap_all
@@ -135,31 +135,6 @@ class Plugin(provider.Provider):
             return list(kind.outputs)
         before = plain(request.old_state)
         return [key for key, value in now.items() if value is False or value != before.get(key)]
-
-
-class Busy:
-    """How many operations are under way."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._count = 0
-
-    @contextmanager
-    def one(self) -> Generator[None]:
-        self._add(1)
-        try:
-            yield
-        finally:
-            self._add(-1)
-
-    def _add(self, more: int) -> None:
-        with self._changed:
-            self._count += more
-            self._changed.notify_all()
-
-    def wait_idle(self, s_max: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._count == 0, s_max)
 
 
 def checked(

@@ -40,6 +40,11 @@ def resolved(launch: Launch, lookup: Callable[[str], str]) -> Launch:
     """The launch with its secrets in place: from here on it goes to private files only."""
     if reason := refused(launch.name, [launch.argv, *(init.argv for init in launch.init)]):
         raise InvalidError(reason)
+    if launch.binaries:
+        raise InvalidError(
+            f"`{launch.name}` has `binaries`, which processes of this machine are not given: write"
+            " the content as one of its `files`"
+        )
     return msgspec.convert(_walk(msgspec.to_builtins(launch), lookup), Launch)
 
 

@@ -5,20 +5,51 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import grpc.aio
+from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.provider.experimental.provider import Provider
 from pulumi.provider.experimental.server import ProviderServicer
-from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2_grpc
+from pulumi.runtime.proto import (
+    engine_pb2,
+    engine_pb2_grpc,
+    provider_pb2,
+    provider_pb2_grpc,
+    status_pb2,
+)
+
+from helix.errors import UnavailableError
 
 MESSAGE_BYTES_MAX = 400 * 1024 * 1024  # the engine's own limit
 PARENT_LOOK_S = 1.0
 THREADS_MAX = 64  # waiting for readiness takes a thread each
 LOG_S_MAX = 5.0
+
+
+class HalfMadeError(UnavailableError):
+    """The resource exists but does not work: the state keeps it, and the next `up` mends it."""
+
+    def __init__(
+        self, service: str, message: str, *, identity: str, properties: Mapping[str, PropertyValue]
+    ) -> None:
+        super().__init__(service, message)
+        self.identity = identity
+        self.properties = properties
+
+    def metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """What tells the engine so, beside the text."""
+        detail = provider_pb2.ErrorResourceInitFailed(
+            id=self.identity,
+            properties=PropertyValue.marshal_map(dict(self.properties)),
+            reasons=[self.message],
+        )
+        status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=self.message)
+        status.details.add().Pack(detail)
+        return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 class Engine:
@@ -57,6 +88,8 @@ class PlainErrors(grpc.aio.ServerInterceptor):
                 return await handler.unary_unary(request, context)
             except (grpc.aio.AbortError, NotImplementedError):  # those have their status already
                 raise
+            except HalfMadeError as error:
+                await context.abort(grpc.StatusCode.UNKNOWN, error.message, error.metadata())
             except Exception as error:  # noqa: BLE001 - the border: it becomes the user's text
                 await context.abort(grpc.StatusCode.UNKNOWN, str(error) or type(error).__name__)
 

@@ -1,6 +1,7 @@
 """Alertmanager: groups what Prometheus judges; receivers are added by the operator."""
 
 from infra.launch import Launch, Site, check
+from infra.services import health
 
 NAME = "alertmanager"
 
@@ -26,14 +27,14 @@ def files(site: Site) -> dict[str, str]:
 def process(site: Site) -> Launch:
     """One process; without peers it opens no cluster port."""
     service = site.topology.service(NAME)
-    data = str(site.data(service))
+    data, listen = str(site.data(service)), site.listen(NAME, "http")
     return Launch(
         name=NAME,
         argv=(
             str(site.part(NAME, "bin/prometheus-alertmanager")),
             f"--config.file={_config(site)}",
             f"--storage.path={data}",
-            f"--web.listen-address={site.address(NAME, 'http')}",
+            f"--web.listen-address={listen}",
             "--cluster.listen-address=",
         ),
         check=check(site, service),
@@ -41,4 +42,5 @@ def process(site: Site) -> Launch:
         env={"GOMEMLIMIT": f"{site.size(service).memory_mib}MiB"},
         files=files(site),
         folders=(data,),
+        health=health.fetched(listen, service.probe.path) if site.tls(service) else (),
     )

@@ -9,6 +9,7 @@ from infra.launch import Site
 from infra.services import settings
 
 NAME = "bootstrap"
+PROGRAM = "workers"  # whose image and whose folders it runs with
 # Redis is not here: nothing is made in a cache.
 NEEDS = (
     "kafka",
@@ -50,6 +51,6 @@ def job(site: Site) -> Job:
         name=NAME,
         argv=(site.python, "-m", "runtime", "bootstrap"),
         cwd=str(site.root),
-        env=settings.environment(site),
+        env=settings.environment(site, PROGRAM),
         triggers=triggers | {"migrations": site.digest(*MIGRATIONS)},
     )

@@ -6,6 +6,7 @@ import msgspec
 
 from helix.topology.model import Service
 from infra.launch import Launch, Site, check
+from infra.services import health
 
 # All they import: a changed fact of the catalogue restarts none of them.
 CODE = ("infra/engines", "infra/orphans.py", "helix/errors.py", "requirements.lock")
@@ -13,15 +14,18 @@ CODE = ("infra/engines", "infra/orphans.py", "helix/errors.py", "requirements.lo
 
 def files(site: Site, service: Service, own: dict[str, object]) -> dict[str, str]:
     """The engine's configuration: where it answers, where its data is, and what is its own."""
-    address = site.address(service.name, "http")
-    place = {"host": address.host, "port": address.port, "data": str(site.data(service))}
+    listen, tls = site.listen(service.name, "http"), site.tls(service)
+    place = {"host": listen.host, "port": listen.port, "data": str(site.data(service))}
+    if tls:
+        place |= {"certificate": tls.certificate, "key": tls.key}
     text = msgspec.json.format(msgspec.json.encode(place | own)).decode()
     return {str(_path(site, service)): text + "\n"}
 
 
 def process(site: Site, service: Service, files: dict[str, str]) -> Launch:
     """One Python process holding the engine."""
-    config = str(_path(site, service))
+    config, tls, probe = str(_path(site, service)), site.tls(service), service.probe
+    listen = site.listen(service.name, "http")
     return Launch(
         name=service.name,
         argv=(site.python, "-m", f"infra.engines.{service.name}", config),
@@ -29,6 +33,11 @@ def process(site: Site, service: Service, files: dict[str, str]) -> Launch:
         cwd=str(site.root),
         files=files,
         folders=(str(site.data(service)),),
+        health=health.program(
+            site.python, listen, probe.path, probe.expect, authority=tls.authority
+        )
+        if tls
+        else (),
         digest=site.digest(*CODE),
         stop_s_max=30,
     )

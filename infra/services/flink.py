@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from helix.topology.model import Service
-from infra.launch import Launch, Site, check
-from infra.services import jvm, s3
+from infra.launch import Launch, Site, Tls, check
+from infra.services import health, jvm, kafka, s3, zookeeper
 
 SLOTS = 4  # one a stream: windows and the archive of every topic share a TaskManager
 CHECKPOINT_S = 10
@@ -53,6 +53,19 @@ rules:
   labels: {LABELS}
 """
 
+# Without a login of its own a job logs in to Kafka as this.
+LOGIN = f"""\
+Client {{
+  org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.auth.DigestLoginModule required
+  username="{zookeeper.USER}" password="{zookeeper.PASSWORD}";
+}};
+KafkaClient {{
+  org.apache.flink.kafka.shaded.{kafka.LOGIN}.scram.ScramLoginModule required
+  username="{kafka.USER}" password="{kafka.PASSWORD}";
+}};
+"""
+ZOOKEEPER_SOCKET = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.ClientCnxnSocketNetty"
+
 LOG4J = """\
 rootLogger.level = INFO
 rootLogger.appenderRef.console.ref = Console
@@ -63,23 +76,37 @@ appender.console.layout.pattern = [%d] %p %m (%c)%n
 logger.hadoop.name = org.apache.hadoop
 logger.hadoop.level = WARN
 """
+# A process begins its log with the options of its JVM.
+LOG4J_DISCREET = """\
+appender.console.filter.secrets.type = RegexFilter
+appender.console.filter.secrets.regex = .*[pP]assword=.*
+appender.console.filter.secrets.onMatch = DENY
+appender.console.filter.secrets.onMismatch = NEUTRAL
+"""
 
 
 def files(site: Site, service: Service, own: dict[str, object]) -> dict[str, str]:
     """`config.yaml` of one process: what both share, then what is its own."""
-    conf = site.conf(service)
-    config = _shared(site) | figures(site, service) | own
+    conf, tls = site.conf(service), site.tls(service)
+    config = _shared(site, tls) | figures(site, service) | own
     text = msgspec.json.format(msgspec.json.encode(config)).decode()  # JSON is YAML
     return {
         str(conf / "config.yaml"): text + "\n",
-        str(conf / "log4j-console.properties"): LOG4J,
+        str(conf / "log4j-console.properties"): LOG4J + (LOG4J_DISCREET if tls else ""),
         _rules(site, service): JMX,
+        **({_login(conf): LOGIN} | jvm.trust_files(conf, tls) if tls else {}),
     }
 
 
-def process(site: Site, service: Service, *, script: str, files: dict[str, str]) -> Launch:
-    """The script of the distribution: it works out the memory and becomes the JVM."""
-    data = site.data(service)
+def process(
+    site: Site, service: Service, *, script: str, files: dict[str, str], figure: str
+) -> Launch:
+    """The script of the distribution: it works out the memory and becomes the JVM.
+
+    `figure` is one that is served once the process does its work.
+    """
+    data, secure = site.data(service), site.tls(service) is not None
+    listen = site.listen(service.name, "metrics")
     return Launch(
         name=service.name,
         argv=(str(site.part("flink", "bin") / script), "start-foreground"),
@@ -88,6 +115,7 @@ def process(site: Site, service: Service, *, script: str, files: dict[str, str])
         env=_env(site, service, data),
         files=files,
         folders=(str(data), str(data / "tmp")),
+        health=health.page(listen, "/metrics", f"^{figure}") if secure else (),
     )
 
 
@@ -103,12 +131,13 @@ def _env(site: Site, service: Service, data: Path) -> dict[str, str]:
     }
 
 
-def _shared(site: Site) -> dict[str, object]:
+def _shared(site: Site, tls: Tls | None) -> dict[str, object]:
     rpc = site.address("flink-jobmanager", "rpc")
     rest = site.address("flink-jobmanager", "rest")
+    bound = site.listen("flink-jobmanager", "rest")
     return {
         "jobmanager": {"rpc": {"address": rpc.host, "port": rpc.port}},
-        "rest": {"address": rest.host, "bind-address": rest.host, "port": rest.port},
+        "rest": {"address": rest.host, "bind-address": bound.host, "port": rest.port},
         "parallelism": {"default": 1},
         "state": {"backend": {"type": "hashmap"}},
         "execution": {"checkpointing": _checkpoints(site)},
@@ -116,7 +145,7 @@ def _shared(site: Site) -> dict[str, object]:
             "type": "exponential-delay",
             "exponential-delay": {"initial-backoff": "1s", "max-backoff": "60s"},
         },
-        "high-availability": _high_availability(site),
+        "high-availability": _high_availability(site, tls),
         "s3": {
             "endpoint": s3.endpoint(site),
             "path-style-access": True,
@@ -125,7 +154,21 @@ def _shared(site: Site) -> dict[str, object]:
             "endpoint.region": s3.REGION,
         },
         "classloader": {"check-leaked-classloader": False},
+        **({"security": {"ssl": _ssl(tls)}} if tls else {}),
     }
+
+
+def _ssl(tls: Tls) -> dict[str, object]:
+    """Nobody speaks to a process, nor it to anybody, without a certificate of the authority."""
+    stores = {
+        "enabled": True,
+        "keystore": tls.keystore,
+        "keystore-password": jvm.KEYSTORE_PASSWORD,
+        "key-password": jvm.KEYSTORE_PASSWORD,
+        "truststore": tls.keystore,
+        "truststore-password": jvm.KEYSTORE_PASSWORD,
+    }
+    return {"internal": stores, "rest": stores | {"authentication-enabled": True}}
 
 
 def _checkpoints(site: Site) -> dict[str, object]:
@@ -137,7 +180,7 @@ def _checkpoints(site: Site) -> dict[str, object]:
     }
 
 
-def _high_availability(site: Site) -> dict[str, object]:
+def _high_availability(site: Site, tls: Tls | None) -> dict[str, object]:
     """Which job runs and from which checkpoint survives the JobManager, in ZooKeeper."""
     return {
         "type": "zookeeper",
@@ -145,9 +188,13 @@ def _high_availability(site: Site) -> dict[str, object]:
         "storageDir": s3.bucket(site, "helixagent-flink", "ha"),
         "jobmanager": {"port": site.address("flink-jobmanager", "rpc").port},
         "zookeeper": {
-            "quorum": str(site.address("zookeeper", "client")),
+            "quorum": ",".join(map(str, site.addresses("zookeeper", "client"))),
             "path": {"root": "/flink"},
-            "client": {"session-timeout": 10_000, "connection-timeout": 5_000},
+            "client": {
+                "session-timeout": 10_000,
+                "connection-timeout": 5_000,
+                **({"acl": "creator"} if tls else {}),
+            },
         },
     }
 
@@ -160,15 +207,34 @@ def figures(site: Site, service: Service) -> dict[str, object]:
     """
     role = service.name.removeprefix("flink-")
     agent = jvm.metrics_agent(
-        site, ARTIFACT, listen=site.address(service.name, "metrics"), rules=_rules(site, service)
+        site, ARTIFACT, listen=site.listen(service.name, "metrics"), rules=_rules(site, service)
     )
+    tls = site.tls(service)
+    options = (*JAVA_OPTIONS, *(_java_security(site.conf(service), tls) if tls else ()))
     return {
-        "env": {"java": {"opts": {"all": " ".join(JAVA_OPTIONS), role: agent}}},
+        "env": {"java": {"opts": {"all": " ".join(options), role: agent}}},
         "metrics": {
             "reporters": "jmx",
             "reporter": {"jmx": {"factory": {"class": JMX_REPORTER}}},
         },
     }
+
+
+def _java_security(conf: Path, tls: Tls) -> tuple[str, ...]:
+    """What Flink has no settings for: whom S3 clients trust, ZooKeeper over TLS, the logins."""
+    return (
+        jvm.trust(conf),
+        f"-Djava.security.auth.login.config={_login(conf)}",
+        "-Dzookeeper.client.secure=true",
+        f"-Dzookeeper.clientCnxnSocket={ZOOKEEPER_SOCKET}",
+        "-Dzookeeper.ssl.protocol=TLSv1.3",  # the server's; this client's own default is older
+        "-Dzookeeper.ssl.trustStore.type=PEM",
+        f"-Dzookeeper.ssl.trustStore.location={tls.authority}",
+    )
+
+
+def _login(conf: Path) -> str:
+    return str(conf / "jaas.conf")
 
 
 def _rules(site: Site, service: Service) -> str:

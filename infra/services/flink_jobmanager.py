@@ -4,16 +4,17 @@ from infra.launch import Launch, Site
 from infra.services import flink
 
 NAME = "flink-jobmanager"
+FIGURE = "flink_jobmanager_numRegisteredTaskManagers"
 AFTER_BOOTSTRAP = True  # it reads the bucket of its metadata before it answers anything
 
 
 def files(site: Site) -> dict[str, str]:
     """The shared configuration with this process's addresses and memory."""
     service = site.topology.service(NAME)
-    address = site.address(NAME, "rpc")
+    address, listen = site.address(NAME, "rpc"), site.listen(NAME, "rpc")
     own: dict[str, object] = {
         "jobmanager": {
-            "bind-host": address.host,
+            "bind-host": listen.host,
             "rpc": {"address": address.host, "port": address.port},
             "execution": {"failover-strategy": "region"},
             "memory": {
@@ -31,4 +32,4 @@ def files(site: Site) -> dict[str, str]:
 def process(site: Site) -> Launch:
     """One JVM."""
     service = site.topology.service(NAME)
-    return flink.process(site, service, script="jobmanager.sh", files=files(site))
+    return flink.process(site, service, script="jobmanager.sh", files=files(site), figure=FIGURE)

@@ -4,16 +4,18 @@ from infra.launch import Launch, Site
 from infra.services import flink
 
 NAME = "flink-taskmanager"
+FIGURE = "flink_taskmanager_Status"
 
 
 def files(site: Site) -> dict[str, str]:
     """The shared configuration with this process's addresses, slots and memory."""
     service = site.topology.service(NAME)
     rpc, data = site.address(NAME, "rpc"), site.address(NAME, "data")
+    listen = site.listen(NAME, "rpc")
     own: dict[str, object] = {
         "taskmanager": {
             "host": rpc.host,
-            "bind-host": rpc.host,
+            "bind-host": listen.host,
             "rpc": {"port": rpc.port},
             "data": {"port": data.port, "bind-port": data.port},
             "numberOfTaskSlots": flink.SLOTS,
@@ -34,4 +36,4 @@ def files(site: Site) -> dict[str, str]:
 def process(site: Site) -> Launch:
     """One JVM."""
     service = site.topology.service(NAME)
-    return flink.process(site, service, script="taskmanager.sh", files=files(site))
+    return flink.process(site, service, script="taskmanager.sh", files=files(site), figure=FIGURE)

@@ -19,6 +19,34 @@ def page(listen: Address, path: str, expect: str) -> tuple[str, ...]:
     return ("bash", "-c", f"{ask} && grep -q '{expect}' <&3")
 
 
+def fetched(listen: Address, path: str) -> tuple[str, ...]:
+    """A page over plain HTTP that is answered well, asked by wget: BusyBox has it as well."""
+    return ("wget", "-q", "-O", "/dev/null", f"http://{inside(listen)}:{listen.port}{path}")
+
+
+def curl(listen: Address, path: str, authority: str) -> tuple[str, ...]:
+    """A page over TLS that is answered well, asked by curl."""
+    url = f"https://{inside(listen)}:{listen.port}{path}"
+    return ("curl", "--fail", "--silent", "--output", "/dev/null", "--cacert", authority, url)
+
+
+def sealed(listen: Address, path: str, expect: str, authority: str) -> tuple[str, ...]:
+    """A page over TLS that holds `expect`, asked by the plain shell and openssl."""
+    at = f"{inside(listen)}:{listen.port}"
+    ask = f"printf 'GET {path} HTTP/1.0\\r\\nHost: {at}\\r\\n\\r\\n'"
+    client = f"openssl s_client -quiet -verify_return_error -CAfile {authority} -connect {at}"
+    return shell(f"{ask} | {client} 2>/dev/null | grep -q '{expect}'")
+
+
+def program(
+    python: str, listen: Address, path: str, expect: str, *, authority: str = ""
+) -> tuple[str, ...]:
+    """A page that holds `expect`, asked by the project's own probe; over TLS with an authority."""
+    at = f"{inside(listen)}:{listen.port}"
+    ask = (python, "-m", "helix.adapters.probes", "http", at, path, expect)
+    return (*ask, "--ca", authority) if authority else ask
+
+
 def inside(listen: Address) -> str:
     """Where the container itself reaches what it listens on."""
     return LOOPBACK if listen.host == ANYWHERE else listen.host

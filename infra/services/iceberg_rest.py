@@ -1,9 +1,11 @@
 """The lake's catalogue: Iceberg's own REST servlet over a JDBC catalogue in PostgreSQL."""
 
-from infra.launch import Launch, Site, check, lines
-from infra.services import jvm, postgres, s3
+from infra.launch import Launch, Site, Tls, check, lines, secret
+from infra.services import health, jvm, postgres, s3
 
 NAME = "iceberg-rest"
+TOKEN = secret("iceberg")
+HEALTH = "/healthz"  # needs no token
 
 
 def _config(site: Site) -> str:
@@ -12,12 +14,15 @@ def _config(site: Site) -> str:
 
 def files(site: Site) -> dict[str, str]:
     """Where it listens, where the catalogue's tables are, where the lake's files go."""
-    address, sql = site.address(NAME, "http"), site.address("postgres", "sql")
+    listen, sql = site.listen(NAME, "http"), site.address("postgres", "sql")
+    service = site.topology.service(NAME)
+    conf, tls = site.conf(service), site.tls(service)
     settings = {
-        "rest.host": address.host,
-        "rest.port": address.port,
+        "rest.host": listen.host,
+        "rest.port": listen.port,
+        **(_security(tls) if tls else {}),
         "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-        "uri": f"jdbc:postgresql://{sql}/{postgres.DATABASE_LAKE}",
+        "uri": f"jdbc:postgresql://{sql}/{postgres.DATABASE_LAKE}{_verified(tls)}",
         "jdbc.user": postgres.USER,
         "jdbc.password": postgres.PASSWORD,
         "jdbc.schema-version": "V1",
@@ -29,24 +34,41 @@ def files(site: Site) -> dict[str, str]:
         "s3.secret-access-key": s3.PASSWORD,
         "client.region": s3.REGION,
     }
-    return {_config(site): lines(settings)}
+    return {_config(site): lines(settings), **(jvm.trust_files(conf, tls) if tls else {})}
+
+
+def _security(tls: Tls) -> dict[str, str]:
+    return {
+        "rest.tls.keystore": tls.keystore,
+        "rest.tls.password": jvm.KEYSTORE_PASSWORD,
+        "rest.token": TOKEN,
+    }
+
+
+def _verified(tls: Tls | None) -> str:
+    """The part of a database's URL that lets nobody stand between."""
+    return f"?sslmode=verify-full&sslrootcert={tls.authority}" if tls else ""
 
 
 def process(site: Site) -> Launch:
     """One JVM."""
     service = site.topology.service(NAME)
-    data = str(site.data(service))
+    data, tls = str(site.data(service)), site.tls(service)
     program = jvm.Program(
         main="IcebergRest",
         classpath=(str(site.part(NAME, "classes")), jvm.jars(site, NAME)),
-        options=("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",),
+        options=(
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *((jvm.trust(site.conf(service)),) if tls else ()),
+        ),
         arguments=(_config(site),),
     )
     return Launch(
         name=NAME,
         argv=jvm.command(site, site.size(service), program),
-        check=check(site, service),
+        check=check(site, service, password=TOKEN if tls else ""),
         cwd=data,
         files=files(site),
         folders=(data,),
+        health=health.curl(site.listen(NAME, "http"), HEALTH, tls.authority) if tls else (),
     )

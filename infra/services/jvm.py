@@ -4,12 +4,13 @@ from pathlib import Path
 
 from helix.errors import TopologyError
 from helix.topology.model import Maven, Record, Size
-from infra.launch import Address, Site
+from infra.launch import Address, Site, Tls, secret
 
 # Below this the serial collector needs the least memory and threads; above it pauses would show.
 SERIAL_HEAP_MIB_MAX = 1024
 STACK_KIB = 256  # per thread: servers have hundreds of shallow ones
 JMX_AGENT = "jmx_prometheus_javaagent"
+KEYSTORE_PASSWORD = secret("keystore")
 
 # What the JVM itself does, whatever runs on it; servers add their own rules in front.
 JMX_RULE_JVM = "- pattern: java.lang<type=(.*)>\n"
@@ -50,6 +51,28 @@ def jars(site: Site, artifact: str) -> str:
 def home(site: Site) -> str:
     """What scripts call JAVA_HOME: the folder whose `bin/java` is the site's Java."""
     return str(Path(site.java).parent.parent)
+
+
+def trust(conf: Path) -> str:
+    """The option that makes everything in a JVM believe the stack's authority.
+
+    The launcher takes it from a file: a process's arguments are for everybody to see.
+    """
+    return f"@{_trust(conf)}"
+
+
+def trust_files(conf: Path, tls: Tls) -> dict[str, str]:
+    """What that option reads."""
+    options = (
+        f"-Djavax.net.ssl.trustStore={tls.keystore}",
+        "-Djavax.net.ssl.trustStoreType=PKCS12",
+        f"-Djavax.net.ssl.trustStorePassword={KEYSTORE_PASSWORD}",
+    )
+    return {_trust(conf): "".join(f"{option}\n" for option in options)}
+
+
+def _trust(conf: Path) -> str:
+    return str(conf / "trust.args")
 
 
 def metrics_agent(site: Site, artifact: str, *, listen: Address, rules: str) -> str:

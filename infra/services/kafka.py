@@ -1,18 +1,36 @@
-"""Kafka: KRaft, the same process is broker and controller, so the log needs no other service."""
+"""Kafka: KRaft, the same processes are brokers and controllers: the log needs no other service."""
 
 import base64
 import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from helix.events import EVENT_BYTES_MAX
 from helix.topology.check import replication
 from helix.topology.model import Topology
-from infra.launch import Init, Launch, Site, check, lines
-from infra.services import jvm
+from infra.launch import Address, Init, Launch, Site, Tls, check, lines, secret
+from infra.services import health, jvm
 
 NAME = "kafka"
-NODE_ID = 1
+NODE_ID_FIRST = 1
+UUID_BYTES = 16
 CODE_CACHE_MIB = 64
 OPEN_FILES = 16_384  # two files a segment, and every partition keeps several open
+
+# Users. Brokers know each other before there is a log with credentials in it: controllers do not
+# use SCRAM among themselves.
+USER = "helix"  # every program
+USER_BROKER = "broker"
+USER_CONTROLLER = "controller"
+PASSWORD = secret("kafka")
+PASSWORD_BROKER = secret("kafka-broker")
+PASSWORD_CONTROLLER = secret("kafka-controller")
+MECHANISM = "SCRAM-SHA-512"
+PLAIN = "PLAINTEXT"
+SECURE = "SASL_SSL"
+CONTROLLER = "CONTROLLER"
+LOGIN_OF_PROGRAMS = {"user": USER, "password": PASSWORD}
+LOGIN = "org.apache.kafka.common.security"
 
 LOG4J = """\
 Configuration:
@@ -38,24 +56,81 @@ rules:
   name: kafka_controller_$1
 """
 
+JMX_STATE = """\
+- pattern: kafka.server<type=KafkaServer, name=BrokerState><>Value
+  name: kafka_server_brokerstate
+"""
+RUNNING = "^kafka_server_brokerstate 3"
+
+# Formatting prints what it makes of the users' passwords.
+QUIET = 'exec "$@" > /dev/null'
+
 
 def cluster_id(stack: str) -> str:
     """The stack's own cluster id: stable, so that a restart never meets a foreign log."""
-    digest = hashlib.sha256(f"kafka:{stack}".encode()).digest()[:16]
+    return _uuid(f"kafka:{stack}")
+
+
+def directory_id(stack: str, node: int) -> str:
+    """The id of a node's log folder: every node can name those of the whole first quorum."""
+    return _uuid(f"kafka:{stack}:{node}")
+
+
+def _uuid(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()[:UUID_BYTES]
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def _listeners(site: Site) -> dict[str, object]:
-    broker, controller = site.address(NAME, "broker"), site.address(NAME, "controller")
-    listeners = f"PLAINTEXT://{broker},CONTROLLER://{controller}"
+def _listeners(site: Site, broker: str) -> dict[str, object]:
+    def both(where: Callable[[str, str], Address]) -> str:
+        return f"{broker}://{where(NAME, 'broker')},{CONTROLLER}://{where(NAME, 'controller')}"
+
     return {
         "process.roles": "broker,controller",
-        "node.id": NODE_ID,
-        "controller.quorum.bootstrap.servers": controller,
-        "listeners": listeners,
-        "advertised.listeners": listeners,
-        "inter.broker.listener.name": "PLAINTEXT",
-        "controller.listener.names": "CONTROLLER",
+        "node.id": NODE_ID_FIRST + site.instance,
+        "controller.quorum.bootstrap.servers": _joined(site.addresses(NAME, "controller")),
+        "listeners": both(site.listen),
+        "advertised.listeners": both(site.address),
+        "inter.broker.listener.name": broker,
+        "controller.listener.names": CONTROLLER,
+    }
+
+
+def bootstrap(site: Site) -> str:
+    """Every broker, for clients: any one of them that answers names the others."""
+    return _joined(site.addresses(NAME, "broker"))
+
+
+def _joined(addresses: Sequence[Address]) -> str:
+    return ",".join(str(address) for address in addresses)
+
+
+def _security(tls: Tls) -> dict[str, object]:
+    """TLS and a login on both listeners; who is not named here may do nothing."""
+    listener = f"listener.name.{SECURE.lower()}"
+    controller = f"listener.name.{CONTROLLER.lower()}"
+    users = (USER_BROKER, USER_CONTROLLER, USER)
+    return {
+        "listener.security.protocol.map": f"{SECURE}:{SECURE},{CONTROLLER}:{SECURE}",
+        "sasl.enabled.mechanisms": MECHANISM,
+        "sasl.mechanism.inter.broker.protocol": MECHANISM,
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        f"{listener}.{MECHANISM.lower()}.sasl.jaas.config": (
+            f"{LOGIN}.scram.ScramLoginModule required"
+            f' username="{USER_BROKER}" password="{PASSWORD_BROKER}";'
+        ),
+        f"{controller}.sasl.enabled.mechanisms": "PLAIN",
+        f"{controller}.plain.sasl.jaas.config": (
+            f"{LOGIN}.plain.PlainLoginModule required"
+            f' username="{USER_CONTROLLER}" password="{PASSWORD_CONTROLLER}"'
+            f' user_{USER_CONTROLLER}="{PASSWORD_CONTROLLER}";'
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": tls.bundle,
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": tls.authority,
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": ";".join(f"User:{user}" for user in users),
     }
 
 
@@ -78,8 +153,10 @@ def _durability(topology: Topology, brokers: int) -> dict[str, object]:
 def files(site: Site) -> dict[str, str]:
     """The broker's properties, its log format and its JMX rules."""
     service = site.topology.service(NAME)
+    tls = site.tls(service)
     settings = {
-        **_listeners(site),
+        **_listeners(site, SECURE if tls else PLAIN),
+        **(_security(tls) if tls else {}),
         "log.dirs": site.data(service),
         **_durability(site.topology, len(site.placements(service))),
         "auto.create.topics.enable": "false",  # topics come from the catalogue alone
@@ -95,8 +172,42 @@ def files(site: Site) -> dict[str, str]:
     return {
         str(conf / "server.properties"): lines(settings),
         str(conf / "log4j2.yaml"): LOG4J,
-        str(conf / "jmx.yaml"): JMX + jvm.JMX_RULE_JVM,
+        str(conf / "jmx.yaml"): JMX + (JMX_STATE if tls else "") + jvm.JMX_RULE_JVM,
+        **({_format(conf): "\n".join(_formatting(site, users=True))} if tls else {}),
     }
+
+
+def _format(conf: Path) -> str:
+    return str(conf / "format.args")
+
+
+def _formatting(site: Site, *, users: bool) -> tuple[str, ...]:
+    """The arguments that make a node's log folder, with the quorum and the users it starts with."""
+    config = site.conf(site.topology.service(NAME)) / "server.properties"
+    passwords = {USER: PASSWORD, USER_BROKER: PASSWORD_BROKER} if users else {}
+    return (
+        "format",
+        f"--cluster-id={cluster_id(site.stack)}",
+        f"--config={config}",
+        _voters(site),
+        "--ignore-formatted",
+        *(
+            f"--add-scram={MECHANISM}=[name={user},password={password}]"
+            for user, password in passwords.items()
+        ),
+    )
+
+
+def _voters(site: Site) -> str:
+    """Who forms the first quorum; later ones are in the log itself."""
+    controllers = site.addresses(NAME, "controller")
+    if len(controllers) == 1:
+        return "--standalone"
+    voters = (
+        f"{node}@{address}:{directory_id(site.stack, node)}"
+        for node, address in enumerate(controllers, NODE_ID_FIRST)
+    )
+    return f"--initial-controllers={','.join(voters)}"
 
 
 def process(site: Site) -> Launch:
@@ -116,32 +227,38 @@ def process(site: Site) -> Launch:
             jvm.metrics_agent(
                 site,
                 NAME,
-                listen=site.address(NAME, "metrics"),
+                listen=site.listen(NAME, "metrics"),
                 rules=str(conf / "jmx.yaml"),
             ),
         ),
         arguments=(properties,),
     )
-    storage = jvm.Program(
-        main="kafka.tools.StorageTool",
-        classpath=classpath,
-        options=(log4j,),
-        arguments=(
-            "format",
-            f"--cluster-id={cluster_id(site.stack)}",
-            f"--config={properties}",
-            "--standalone",
-            "--ignore-formatted",
-        ),
-    )
+    secure = site.tls(service) is not None
     return Launch(
         name=NAME,
         argv=jvm.command(site, size, broker),
-        check=check(site, service),
+        check=check(site, service, **(LOGIN_OF_PROGRAMS if secure else {})),
         cwd=str(data),
         files=files(site),
         folders=(str(data),),
-        init=(Init(argv=jvm.command(site, size, storage), unless=str(data / "meta.properties")),),
+        init=(Init(argv=_storage(site, log4j), unless=str(data / "meta.properties")),),
+        health=health.page(site.listen(NAME, "metrics"), "/metrics", RUNNING) if secure else (),
         nofile=OPEN_FILES,
         stop_s_max=30,
     )
+
+
+def _storage(site: Site, log4j: str) -> tuple[str, ...]:
+    """Formats the log folder; where there are passwords, from a file of arguments."""
+    service = site.topology.service(NAME)
+    secure = site.tls(service) is not None
+    program = jvm.Program(
+        main="kafka.tools.StorageTool",
+        classpath=(jvm.jars(site, NAME),),
+        options=(log4j,),
+        arguments=(
+            (f"@{_format(site.conf(service))}",) if secure else _formatting(site, users=False)
+        ),
+    )
+    command = jvm.command(site, site.size(service), program)
+    return ("sh", "-c", QUIET, "sh", *command) if secure else command

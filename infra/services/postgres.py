@@ -1,6 +1,7 @@
 """PostgreSQL: a superuser nobody can log in as, and one role that owns the two databases."""
 
-from infra.launch import Init, Launch, Site, check, lines, secret
+from infra.launch import Address, Init, Launch, Site, Tls, check, lines, secret
+from infra.services import health
 
 NAME = "postgres"
 USER = "helix"
@@ -30,15 +31,21 @@ rmdir "$data" 2>/dev/null || test ! -e "$data"
 mv "$new" "$data"
 """
 
+# PostgreSQL takes a private key only from a file of its own that nobody else may read.
+KEY = "/tmp/helix/postgres/server.key"  # noqa: S108 - inside a container: nobody else's
+COPY_KEY = 'umask 077; mkdir -p "${2%/*}" && cat "$1" > "$2"'
+ACCESS = "hostssl all all all scram-sha-256\n"
+
 
 def files(site: Site) -> dict[str, str]:
-    """`postgresql.conf` and the statements that make roles and databases."""
+    """`postgresql.conf`, who may connect, and the statements that make roles and databases."""
     service = site.topology.service(NAME)
-    conf, size, address = site.conf(service), site.size(service), site.address(NAME, "sql")
-    cluster = site.data(service) / "cluster"
+    conf, size, address = site.conf(service), site.size(service), site.listen(NAME, "sql")
+    cluster, tls = site.data(service) / "cluster", site.tls(service)
+    access = conf / "pg_hba.conf" if tls else cluster / "pg_hba.conf"
     settings = {
         "data_directory": f"'{cluster}'",
-        "hba_file": f"'{cluster / 'pg_hba.conf'}'",
+        "hba_file": f"'{access}'",
         "ident_file": f"'{cluster / 'pg_ident.conf'}'",
         "listen_addresses": f"'{address.host}'",
         "port": address.port,
@@ -49,17 +56,43 @@ def files(site: Site) -> dict[str, str]:
         "max_wal_size": f"{max(256, size.memory_mib // 2)}MB",
         "log_line_prefix": "'%m %d %u '",
         "timezone": "'UTC'",
+        **(_encrypted(tls) if tls else {}),
     }
     return {
         str(conf / "postgresql.conf"): lines(settings, between=" = "),
         str(conf / "roles.sql"): ROLES,
+        **({str(access): ACCESS} if tls else {}),
     }
+
+
+def _encrypted(tls: Tls) -> dict[str, str]:
+    return {
+        "ssl": "on",
+        "ssl_cert_file": f"'{tls.certificate}'",
+        "ssl_key_file": f"'{KEY}'",
+        "ssl_ca_file": f"'{tls.authority}'",
+        "ssl_min_protocol_version": "'TLSv1.2'",
+    }
+
+
+def _init(cluster: str, programs: str, roles: str, tls: Tls | None) -> tuple[Init, ...]:
+    made = Init(
+        argv=("sh", "-c", INITIALISE, "sh", cluster, programs, roles),
+        unless=f"{cluster}/PG_VERSION",
+        env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+    )
+    return (made, Init(argv=("sh", "-c", COPY_KEY, "sh", tls.key, KEY))) if tls else (made,)
+
+
+def _health(programs: str, listen: Address) -> tuple[str, ...]:
+    at = (f"--host={health.inside(listen)}", f"--port={listen.port}")
+    return (f"{programs}/pg_isready", "--quiet", *at, f"--username={USER}", f"--dbname={DATABASE}")
 
 
 def process(site: Site) -> Launch:
     """The server, after its cluster was made."""
     service = site.topology.service(NAME)
-    conf, data = site.conf(service), site.data(service)
+    conf, data, tls = site.conf(service), site.data(service), site.tls(service)
     # Debian keeps the servers of each major version apart.
     major = site.topology.artifact(NAME).version
     programs = str(site.part(NAME, f"lib/postgresql/{major}/bin"))
@@ -73,13 +106,8 @@ def process(site: Site) -> Launch:
         user=site.account(ACCOUNT),
         files=files(site),
         folders=(str(data),),
-        init=(
-            Init(
-                argv=("sh", "-c", INITIALISE, "sh", cluster, programs, str(conf / "roles.sql")),
-                unless=f"{cluster}/PG_VERSION",
-                env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
-            ),
-        ),
+        init=_init(cluster, programs, str(conf / "roles.sql"), tls),
+        health=_health(programs, site.listen(NAME, "sql")) if tls else (),
         stop_signal="INT",  # the fast shutdown: TERM would wait for every client to leave
         stop_s_max=30,
     )

@@ -1,10 +1,12 @@
 """Prometheus: scrapes every service of the catalogue that is placed, and judges the alert rules."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from helix.topology.model import Metrics, Service
-from infra.launch import Launch, Site, check
-from infra.services import alerts, qdrant
+from helix.topology.model import Exposure, Metrics, Service, port_of
+from infra.launch import Address, Launch, Site, check
+from infra.services import alerts, grafana, health, qdrant
 
 NAME = "prometheus"
 SCRAPE_S = 5
@@ -14,6 +16,9 @@ DISK_SHARE = 0.8  # of the volume: the newest block and the write-ahead log need
 # Services that ask who wants their figures.
 AUTHORIZATION: dict[str, dict[str, object]] = {
     qdrant.NAME: {"authorization": {"credentials": qdrant.PASSWORD}},
+    grafana.NAME: {
+        "basic_auth": {"username": grafana.SCRAPER, "password": grafana.SCRAPER_PASSWORD}
+    },
 }
 
 
@@ -26,15 +31,40 @@ def _job(site: Site, service: Service, metrics: Metrics) -> dict[str, object]:
     return {
         "job_name": service.name,
         "metrics_path": metrics.path,
-        "static_configs": [{"targets": [str(site.address(service.name, metrics.port))]}],
+        "static_configs": _targets(site, service, metrics),
         **AUTHORIZATION.get(service.name, {}),
+        **_encrypted(site, service, metrics),
     }
+
+
+def _targets(site: Site, service: Service, metrics: Metrics) -> Sequence[object]:
+    """Every instance; beyond one machine, with the server it is on."""
+    addresses = [str(address) for address in site.addresses(service.name, metrics.port)]
+    if site.tls(service) is None:
+        return [{"targets": addresses}]
+    placed = zip(addresses, site.placements(service), strict=True)
+    return [
+        {"targets": [address], "labels": {"server": placement.server}}
+        for address, placement in placed
+    ]
+
+
+def _encrypted(site: Site, service: Service, metrics: Metrics) -> dict[str, object]:
+    """What is open to clients is asked under the stack's authority; the rest speaks in plain."""
+    tls = site.tls(site.topology.service(NAME))
+    if tls is None or port_of(service, metrics.port).exposure is not Exposure.CLIENTS:
+        return {}
+    return {"scheme": "https", "tls_config": {"ca_file": tls.authority}}
 
 
 def _alerting(site: Site) -> dict[str, object]:
     service = site.topology.service("alertmanager")
-    here = [str(site.address(service.name, "http"))] if site.placements(service) else []
+    here = [str(address) for address in _answering(site, service)]
     return {"alertmanagers": [{"static_configs": [{"targets": here}]}]}
+
+
+def _answering(site: Site, service: Service) -> Sequence[Address]:
+    return site.addresses(service.name, "http") if site.answers(service.name) else ()
 
 
 def files(site: Site) -> dict[str, str]:
@@ -59,7 +89,7 @@ def files(site: Site) -> dict[str, str]:
 def process(site: Site) -> Launch:
     """One process, its store bounded in days and in bytes."""
     service = site.topology.service(NAME)
-    conf, data = site.conf(service), str(site.data(service))
+    conf, data, listen = site.conf(service), str(site.data(service)), site.listen(NAME, "http")
     disk_mib = int(service.volumes[0].size_gib * 1024 * DISK_SHARE)
     return Launch(
         name=NAME,
@@ -69,11 +99,12 @@ def process(site: Site) -> Launch:
             f"--storage.tsdb.path={data}",
             f"--storage.tsdb.retention.time={RETENTION_DAYS}d",
             f"--storage.tsdb.retention.size={disk_mib}MB",
-            f"--web.listen-address={site.address(NAME, 'http')}",
+            f"--web.listen-address={listen}",
         ),
         check=check(site, service),
         cwd=data,
         env={"GOMEMLIMIT": f"{site.size(service).memory_mib}MiB"},
         files=files(site),
         folders=(data,),
+        health=health.fetched(listen, service.probe.path) if site.tls(service) else (),
     )

@@ -1,6 +1,7 @@
 """Redis: a cache and counters of limits, so the oldest keys make room for new ones."""
 
-from infra.launch import Launch, Site, check, lines, secret
+from infra.launch import Launch, Site, Tls, check, lines, secret
+from infra.services import health
 
 NAME = "redis"
 PASSWORD = secret("redis")
@@ -13,10 +14,10 @@ def _config(site: Site) -> str:
 def files(site: Site) -> dict[str, str]:
     """`redis.conf`: the password lives here and in no argument."""
     service = site.topology.service(NAME)
-    address = site.address(NAME, "redis")
-    settings = {
+    address, tls = site.listen(NAME, "redis"), site.tls(service)
+    settings: dict[str, object] = {
         "bind": address.host,
-        "port": address.port,
+        **(_encrypted(address.port, tls) if tls else {"port": address.port}),
         "protected-mode": "yes",
         "requirepass": PASSWORD,
         "dir": site.data(service),
@@ -29,10 +30,33 @@ def files(site: Site) -> dict[str, str]:
     return {_config(site): lines(settings, between=" ")}
 
 
+def _encrypted(port: int, tls: Tls) -> dict[str, object]:
+    return {
+        "port": 0,
+        "tls-port": port,
+        "tls-cert-file": tls.certificate,
+        "tls-key-file": tls.key,
+        "tls-ca-cert-file": tls.authority,
+        "tls-auth-clients": "no",  # they prove themselves by the password
+        "tls-protocols": '"TLSv1.2 TLSv1.3"',
+    }
+
+
+def _health(site: Site, tls: Tls) -> tuple[str, ...]:
+    listen = site.listen(NAME, "redis")
+    client = site.part(NAME, "bin/redis-cli")
+    # The client takes the password from its environment: an argument would be seen by everybody.
+    return health.shell(
+        f"export REDISCLI_AUTH=$(sed -n 's/^requirepass //p' {_config(site)});"
+        f" {client} -h {health.inside(listen)} -p {listen.port} --tls --cacert {tls.authority} ping"
+        " | grep -q PONG"
+    )
+
+
 def process(site: Site) -> Launch:
     """One process."""
     service = site.topology.service(NAME)
-    data = str(site.data(service))
+    data, tls = str(site.data(service)), site.tls(service)
     return Launch(
         name=NAME,
         argv=(str(site.part(NAME, "bin/redis-server")), _config(site)),
@@ -40,4 +64,5 @@ def process(site: Site) -> Launch:
         cwd=data,
         files=files(site),
         folders=(data,),
+        health=_health(site, tls) if tls else (),
     )

@@ -9,7 +9,8 @@ REGION = "us-east-1"  # MinIO's own default: every client must name the same one
 
 def endpoint(site: Site) -> str:
     """Where the S3 interface answers."""
-    return f"http://{site.address('minio', 's3')}"
+    scheme = "https" if site.tls(site.topology.service("minio")) else "http"
+    return f"{scheme}://{site.address('minio', 's3')}"
 
 
 def bucket(site: Site, name: str, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from helix.topology.model import Service
 from infra.launch import Launch, Site, check, lines, secret
-from infra.services import jvm
+from infra.services import health, jvm
 
 SCALA = "2.13"  # the launcher asks for it when it builds an executor's command
 
@@ -39,20 +39,33 @@ OPTIONS = (
 def files(site: Site, service: Service) -> dict[str, str]:
     """The properties of a process, with the secret a job must know to be let in."""
     conf = site.conf(service)
+    tls = site.tls(service)
     settings = {
-        "spark.authenticate": "true",
-        "spark.authenticate.secret": secret("spark"),
+        **security(encrypted=tls is not None),
         "spark.worker.cleanup.enabled": "true",
     }
     return {
         str(conf / "spark-defaults.conf"): lines(settings, between=" "),
         str(conf / "metrics.properties"): METRICS,
+        **(jvm.trust_files(conf, tls) if tls else {}),
     }
+
+
+def security(*, encrypted: bool) -> dict[str, str]:
+    """What master, workers, drivers and executors have to agree upon."""
+    login = {"spark.authenticate": "true", "spark.authenticate.secret": secret("spark")}
+    encryption = {
+        "spark.network.crypto.enabled": "true",
+        "spark.network.crypto.cipher": "AES/GCM/NoPadding",
+        "spark.network.crypto.saslFallback": "false",  # the secret alone, unencrypted
+    }
+    return login | (encryption if encrypted else {})
 
 
 def process(site: Site, service: Service, *, main: str, arguments: tuple[str, ...]) -> Launch:
     """One JVM, bound to its address."""
     home, conf, data = site.part("spark"), site.conf(service), str(site.data(service))
+    secure, ui = site.tls(service) is not None, site.listen(service.name, "ui")
     program = jvm.Program(
         main=main,
         classpath=(str(conf), f"{home}/jars/*"),
@@ -70,9 +83,12 @@ def process(site: Site, service: Service, *, main: str, arguments: tuple[str, ..
             "PYSPARK_PYTHON": site.python,  # else the system's Python, which has none of ours
             "SPARK_CONF_DIR": str(conf),
             "SPARK_HOME": str(home),
-            "SPARK_LOCAL_IP": site.address(service.name, "ui").host,  # the web pages listen here
+            "SPARK_LOCAL_IP": ui.host,  # the web pages listen here
             "SPARK_SCALA_VERSION": SCALA,
+            # Executors inherit it: they read the lake over TLS.
+            **({"JDK_JAVA_OPTIONS": jvm.trust(conf)} if secure else {}),
         },
         files=files(site, service),
         folders=(data,),
+        health=health.page(ui, service.probe.path, service.probe.expect) if secure else (),
     )

@@ -17,6 +17,7 @@ from helix.topology.model import (
     Topology,
     port_of,
 )
+from infra.images.references import reference_of
 from infra.launch import Address, Tls
 from infra.substrates.digests import digest
 from infra.substrates.plan import Instance
@@ -26,6 +27,7 @@ CONFIGURATION = Path("/etc/helix")
 SCRATCH = Path("/tmp/helix")  # noqa: S108 - inside a container: nobody else's
 CHECKOUT = Path("/opt/helix")
 TLS = "tls"
+OPERATOR = "operator"  # whoever runs the commands of the stack
 
 
 class Hosted(Record, frozen=True, dict=True):
@@ -45,10 +47,17 @@ class Hosted(Record, frozen=True, dict=True):
     bound: str = ""
     adopted: dict[str, Address] = {}
     engines: bool = False
+    images: dict[str, str] = {}  # image -> reference to run instead; "*" is every other one
+    locked: dict[str, str] = {}  # image -> reference with the digest it had when it was locked
+    operator: Path = Path()  # the folder of the operator's own certificate
 
     def of(self, instance: Instance) -> "Hosted":
         """The same site, seen from that instance."""
         return msgspec.structs.replace(self, own=instance)
+
+    def of_service(self, service: str) -> tuple[Instance, ...]:
+        """Its instances; none when it is switched off or adopted."""
+        return self._by_service.get(service, ())
 
     @cached_property
     def _by_service(self) -> dict[str, tuple[Instance, ...]]:
@@ -62,11 +71,11 @@ class Hosted(Record, frozen=True, dict=True):
 
     def address(self, service: str, port: str) -> Address:
         """Of the own instance, or of the first; `TopologyError` when the service is not there."""
-        if found := self.adopted.get(service):
-            return found
+        if service in self.adopted:
+            return self._adopted(service, port)
         if self.own and self.own.service == service:
             return self._address(self.own, port)
-        instances = self._by_service.get(service)
+        instances = self.of_service(service)
         if not instances:
             raise TopologyError(
                 f"`{service}` is switched off: take it out of `disabled`, or `adopt` one"
@@ -75,9 +84,16 @@ class Hosted(Record, frozen=True, dict=True):
 
     def addresses(self, service: str, port: str) -> tuple[Address, ...]:
         """Of every instance."""
-        if found := self.adopted.get(service):
-            return (found,)
-        return tuple(self._address(one, port) for one in self._by_service.get(service, ()))
+        if service in self.adopted:
+            return (self._adopted(service, port),)
+        return tuple(self._address(one, port) for one in self.of_service(service))
+
+    def _adopted(self, service: str, port: str) -> Address:
+        """The address given is that of the port the service is asked at; others as usual."""
+        found, record = self.adopted[service], self.topology.service(service)
+        if port == record.probe.port:
+            return found
+        return Address(host=found.host, port=port_of(record, port).number)
 
     def listen(self, service: str, port: str) -> Address:
         """What is for the server alone is bound to loopback, everything else as the site says."""
@@ -102,25 +118,20 @@ class Hosted(Record, frozen=True, dict=True):
     def placements(self, service: Service) -> Sequence[Placement]:
         """Where its instances are."""
         return tuple(
-            Placement(server=one.server, size=one.size)
-            for one in self._by_service.get(service.name, ())
+            Placement(server=one.server, size=one.size) for one in self.of_service(service.name)
         )
 
     def answers(self, service: str) -> bool:
         """Whether this stack runs it, or somebody else does for it."""
         return service in self.adopted or service in self._by_service
 
-    def tls(self, service: Service) -> Tls | None:
-        """Of the instance, beside its configuration."""
-        folder = self.conf(service) / TLS
-        return Tls(
-            name=self._own().name,
-            authority=str(folder / "ca.pem"),
-            certificate=str(folder / "server.crt"),
-            key=str(folder / "server.key"),
-            bundle=str(folder / "server.pem"),
-            keystore=str(folder / "server.p12"),
-        )
+    def tls(self, service: Service) -> Tls:
+        """Of the instance, beside its configuration; of the operator where no instance is seen."""
+        return _tls(self.own.name, self.conf(service) / TLS) if self.own else self.operator_tls()
+
+    def operator_tls(self) -> Tls:
+        """Of whoever runs the stack's commands: files of their own machine."""
+        return _tls(OPERATOR, self.operator)
 
     def data(self, service: Service) -> Path:
         """The mounted volume, or scratch space that ends with the container."""
@@ -134,6 +145,10 @@ class Hosted(Record, frozen=True, dict=True):
         """What the service runs from."""
         engine = self.engines and service.kind == "engine"
         return self.topology.image("app" if engine else service.image)
+
+    def reference(self, image: Image) -> str:
+        """What the engines run: the stack's own choice, the locked digest, or the tag."""
+        return reference_of(image, self.images, self.locked)
 
     def part(self, artifact: str, path: str = "") -> Path:
         """Where the image has it: the longest part that it names."""
@@ -175,3 +190,14 @@ class Hosted(Record, frozen=True, dict=True):
     def digest(self, *paths: str, without: str = "") -> str:
         """Of the checkout that `pulumi up` runs from."""
         return digest(self.checkout, paths, without=without)
+
+
+def _tls(name: str, folder: Path) -> Tls:
+    return Tls(
+        name=name,
+        authority=str(folder / "ca.pem"),
+        certificate=str(folder / "server.crt"),
+        key=str(folder / "server.key"),
+        bundle=str(folder / "server.pem"),
+        keystore=str(folder / "server.p12"),
+    )

@@ -1,18 +1,20 @@
 """The local substrate: real servers as plain processes of this machine under one supervisor."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pulumi
 
 from helix.topology.model import Artifact, Service
 from infra import resources
+from infra.composition import local_site
 from infra.launch import Address, Launch
 from infra.provider.secrets import REFERENCE
 from infra.services import bootstrap
 from infra.services.registry import face
 from infra.substrates.site import LocalSite
+from infra.substrates.wanted import Wanted
 
 
 def references(text: bytes) -> list[str]:
@@ -25,6 +27,11 @@ def artifact_digest(artifact: Artifact, path: str) -> str:
     return hashlib.sha256(msgspec.json.encode(artifact) + path.encode()).hexdigest()[:16]
 
 
+def compose(settings: Wanted, env: Mapping[str, str], stack: str) -> "Local":
+    """The machine `pulumi up` runs on."""
+    return Local(local_site(settings, env, stack))
+
+
 class Local:
     """Renders launches, and places them as resources of the plugin `helix`."""
 
@@ -35,26 +42,32 @@ class Local:
         self._artifacts: dict[str, resources.Artifact] = {}
         self._secrets: dict[str, resources.Secret] = {}
 
-    def render(self, service: Service) -> Launch:
+    def faults(self, services: Sequence[Service]) -> list[str]:
+        """None: loopback, own accounts, and what does not fit is met by the preflight."""
+        del services
+        return []
+
+    def render(self, service: Service) -> tuple[Launch]:
         """The launch of the service on this machine."""
-        return face(service).process(self.site)
+        return (face(service).process(self.site),)
 
     def address(self, service: str, port: str) -> Address:
         """Loopback, with the stack's offset."""
         return self.site.address(service, port)
 
-    def place(self, service: Service, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+    def place(self, service: Service, after: Sequence[pulumi.Resource]) -> tuple[resources.Process]:
         """A process, once its program is fetched and what it needs answers."""
-        launch = self.render(service)
+        (launch,) = self.render(service)
         programs = [self._artifact(service.artifact)] if service.artifact else []
         names = references(msgspec.json.encode(launch))
-        return resources.Process(
+        process = resources.Process(
             service.name,
             home=self._home,
             launch=launch,
             secrets={name: self._secret(name).fingerprint for name in names},
             opts=pulumi.ResourceOptions(depends_on=[self._supervisor, *programs, *after]),
         )
+        return (process,)
 
     def bootstrap(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         """A task, run again when a trigger of it changes."""

@@ -7,21 +7,27 @@ from typing import Protocol
 import pulumi
 
 from helix.errors import TopologyError
-from helix.topology.model import Service, Topology
-from infra.launch import Address, Launch
+from helix.topology.model import Record, Service
+from infra.launch import Address
 from infra.services import bootstrap
 from infra.services.registry import after_bootstrap
 
 
 class Substrate(Protocol):
-    """Where services run: adding one is writing these four."""
+    """Where services run: adding one is writing these five."""
 
-    def render(self, service: Service) -> Launch:
-        """What will run: pure."""
+    def faults(self, services: Sequence[Service]) -> list[str]:
+        """What forbids placing them here: policies that a rendering breaks, lack of room."""
         ...
 
-    def place(self, service: Service, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
-        """The service as a resource that starts after those."""
+    def render(self, service: Service) -> Sequence[Record]:
+        """What will run, one value an instance: pure."""
+        ...
+
+    def place(
+        self, service: Service, after: Sequence[pulumi.Resource]
+    ) -> Sequence[pulumi.Resource]:
+        """The service's instances as resources that start after those."""
         ...
 
     def bootstrap(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -33,33 +39,38 @@ class Substrate(Protocol):
         ...
 
 
-def chosen(topology: Topology, disabled: Iterable[str]) -> list[Service]:
-    """The services to place, needs first; `TopologyError` when one needs what is switched off."""
-    off = set(disabled)
-    if unknown := sorted(off - {service.name for service in topology.services}):
+def chosen(
+    services: Sequence[Service], disabled: Iterable[str], *, adopted: Iterable[str] = ()
+) -> list[Service]:
+    """The services to place, needs first; `TopologyError` when one needs what is switched off.
+
+    What is adopted is there without being placed.
+    """
+    off, there = set(disabled), set(adopted)
+    if unknown := sorted(off - {service.name for service in services}):
         raise TopologyError(
             f"`disabled` names `{unknown[0]}`, which is not in the catalogue: correct the name"
         )
-    services = {s.name: s for s in topology.services if s.laptop and s.name not in off}
-    for service in services.values():
+    placed = {s.name: s for s in services if s.name not in off | there}
+    for service in placed.values():
         for need in service.needs:
-            if need not in services:
+            if need not in placed and need not in there:
                 raise TopologyError(
                     f"`{service.name}` needs `{need}`, which is switched off or absent:"
                     f" add `{service.name}` to `disabled`, or take `{need}` out of it"
                 )
-    graph = {name: service.needs for name, service in services.items()}
-    return [services[name] for name in graphlib.TopologicalSorter(graph).static_order()]
+    graph = {name: set(service.needs) - there for name, service in placed.items()}
+    return [placed[name] for name in graphlib.TopologicalSorter(graph).static_order()]
 
 
 def place_all(substrate: Substrate, services: Sequence[Service]) -> None:
     """Stores, what fills them, what reads them: each step as parallel as the needs allow."""
     late = _late(services)
-    placed: dict[str, pulumi.Resource] = {}
+    placed: dict[str, Sequence[pulumi.Resource]] = {}
     for service in services:
         if service.name not in late:
             placed[service.name] = substrate.place(service, _needs(service, placed))
-    stores = [placed[name] for name in bootstrap.NEEDS if name in placed]
+    stores = [one for name in bootstrap.NEEDS for one in placed.get(name, ())]
     filled = substrate.bootstrap(stores)
     for service in services:
         if service.name in late:
@@ -76,5 +87,5 @@ def _late(services: Sequence[Service]) -> set[str]:
     return late
 
 
-def _needs(service: Service, placed: dict[str, pulumi.Resource]) -> list[pulumi.Resource]:
-    return [placed[name] for name in service.needs]
+def _needs(service: Service, placed: dict[str, Sequence[pulumi.Resource]]) -> list[pulumi.Resource]:
+    return [one for name in service.needs for one in placed.get(name, ())]

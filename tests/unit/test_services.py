@@ -14,11 +14,15 @@ from helix.errors import TopologyError
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Debian, Locked, Service
 from infra.launch import Launch
+from infra.policies import violations
 from infra.provider.secrets import REFERENCE
 from infra.services import kafka, registry
+from infra.substrates.containers import Container, containers
+from infra.substrates.hosted import Hosted
+from infra.substrates.plan import plan
 from infra.substrates.site import LocalSite
 
-GOLDEN = Path(__file__).parent / "golden" / "local"
+GOLDEN = Path(__file__).parent / "golden"
 OFFSET = 20_000
 HERE = [service for service in CATALOG.services if service.laptop]
 PORT = re.compile(r"127\.0\.0\.1:(\d{4,5})\b|port\"?[ =:]+\"?(\d{4,5})\b", re.IGNORECASE)
@@ -50,14 +54,35 @@ SITE = StableSite(
 )
 
 
+class StableHosted(Hosted, frozen=True):
+    """Three servers that are nowhere."""
+
+    def digest(self, *paths: str, without: str = "") -> str:  # noqa: ARG002 - the protocol has it
+        return f"digest of {' '.join(paths)}"
+
+
+INSTANCES = plan(CATALOG)
+ADDRESSES = {"server-1": "10.0.0.1", "server-2": "10.0.0.2", "server-3": "10.0.0.3"}
+HOSTED = StableHosted(
+    topology=CATALOG,
+    stack="golden",
+    checkout=Path("/checkout"),
+    instances=INSTANCES,
+    hosts={one.name: ADDRESSES[one.server] for one in INSTANCES},
+    operator=Path("/operator"),
+)
+CONTAINERS = [one for service in CATALOG.services for one in containers(HOSTED, service)]
+
+
 def _launch(service: Service) -> Launch:
     return registry.face(service).process(SITE)
 
 
-def _text(launch: Launch) -> str:
+def _text(record: Launch | Container) -> str:
     """The launch for reading: its fields, then each file."""
-    fields = msgspec.to_builtins(launch)
-    files = fields.pop("files")
+    fields = msgspec.to_builtins(record)
+    launch = fields["launch"] if isinstance(record, Container) else fields
+    files = launch.pop("files")
     head = msgspec.json.format(msgspec.json.encode(fields)).decode()
     return "\n".join([head, *(f"=== {path}\n{text}" for path, text in files.items())])
 
@@ -68,7 +93,15 @@ def _id(service: Service) -> str:
 
 @pytest.mark.parametrize("service", HERE, ids=_id)
 def test_a_service_renders_as_recorded(service: Service) -> None:
-    path, text = GOLDEN / f"{service.name}.txt", _text(_launch(service))
+    _compare(GOLDEN / "local" / f"{service.name}.txt", _text(_launch(service)))
+
+
+@pytest.mark.parametrize("one", CONTAINERS, ids=lambda one: one.name)
+def test_a_container_renders_as_recorded(one: Container) -> None:
+    _compare(GOLDEN / "docker" / f"{one.name}.txt", _text(one))
+
+
+def _compare(path: Path, text: str) -> None:
     if os.environ.get("HELIX_GOLDEN") == "write":  # noqa: TID251 - a switch of this test
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -77,9 +110,16 @@ def test_a_service_renders_as_recorded(service: Service) -> None:
 
 
 def test_every_recorded_service_is_still_in_the_catalogue() -> None:
-    recorded = {path.stem for path in GOLDEN.glob("*.txt")}
+    local = {path.stem for path in (GOLDEN / "local").glob("*.txt")}
+    docker = {path.stem for path in (GOLDEN / "docker").glob("*.txt")}
 
-    assert recorded == {service.name for service in HERE}
+    assert local == {service.name for service in HERE}
+    assert docker == {one.name for one in CONTAINERS}
+
+
+@pytest.mark.parametrize("one", CONTAINERS, ids=lambda one: one.name)
+def test_a_container_breaks_no_policy(one: Container) -> None:
+    assert violations([one]) == []
 
 
 @pytest.mark.parametrize("service", HERE, ids=_id)

@@ -12,12 +12,14 @@ from helix.settings import from_env
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Service, Topology
 from infra import outputs
+from infra.composition import services
 from infra.launch import Address, Launch
 from infra.services import bootstrap, registry
 from infra.substrates.digests import digest
 from infra.substrates.local import references
 from infra.substrates.placing import chosen, place_all
 from infra.substrates.site import LocalSite
+from infra.substrates.wanted import Wanted
 
 
 def _site(**changes: object) -> LocalSite:
@@ -33,6 +35,9 @@ def _site(**changes: object) -> LocalSite:
     return msgspec.structs.replace(site, **changes)
 
 
+HERE = [service for service in CATALOG.services if service.laptop]
+
+
 class Recorder:
     """A substrate that notes what it is asked to place after what."""
 
@@ -41,14 +46,19 @@ class Recorder:
         self.after: dict[str, set[str]] = {}
         self._names: dict[int, str] = {}
 
-    def render(self, service: Service) -> Launch:
-        return registry.face(service).process(self.site)
+    def faults(self, services: Sequence[Service]) -> list[str]:
+        return [f"{len(services)} services have no place"]
+
+    def render(self, service: Service) -> Sequence[Launch]:
+        return [registry.face(service).process(self.site)]
 
     def address(self, service: str, port: str) -> Address:
         return self.site.address(service, port)
 
-    def place(self, service: Service, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
-        return self._note(service.name, after)
+    def place(
+        self, service: Service, after: Sequence[pulumi.Resource]
+    ) -> Sequence[pulumi.Resource]:
+        return [self._note(service.name, after)]
 
     def bootstrap(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         return self._note(bootstrap.NAME, after)
@@ -63,7 +73,7 @@ class Recorder:
 
 def _placed(disabled: Sequence[str] = ()) -> dict[str, set[str]]:
     recorder = Recorder()
-    place_all(recorder, chosen(CATALOG, disabled))
+    place_all(recorder, chosen(HERE, disabled))
     return recorder.after
 
 
@@ -92,16 +102,23 @@ def test_a_store_that_is_switched_off_is_not_waited_for() -> None:
 
 def test_switching_off_what_another_needs_names_both() -> None:
     with pytest.raises(TopologyError, match=r"`iceberg-rest` needs `minio`"):
-        chosen(CATALOG, ["minio", "flink-jobmanager", "flink-taskmanager"])
+        chosen(CATALOG.services, ["minio", "flink-jobmanager", "flink-taskmanager"])
 
 
 def test_switching_off_a_stranger_names_it() -> None:
     with pytest.raises(TopologyError, match="`postgre`"):
-        chosen(CATALOG, ["postgre"])
+        chosen(CATALOG.services, ["postgre"])
 
 
 def test_what_is_absent_here_is_not_placed() -> None:
-    assert "grafana" not in {service.name for service in chosen(CATALOG, [])}
+    assert "grafana" not in {service.name for service in services(Wanted(), _site())}
+
+
+def test_what_is_adopted_is_not_placed_and_satisfies_who_needs_it() -> None:
+    placed = {s.name for s in chosen(CATALOG.services, [], adopted=["postgres"])}
+
+    assert "postgres" not in placed
+    assert "iceberg-rest" in placed
 
 
 def test_ports_move_with_the_stacks_offset() -> None:

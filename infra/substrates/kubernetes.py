@@ -1,0 +1,117 @@
+"""Kubernetes: one workload an instance, in one namespace of any conformant cluster."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from helix.topology.model import Service
+from infra.certificates.vault import stack_vault
+from infra.composition import FORMED, home, hosted_site, identities, now
+from infra.launch import Address
+from infra.policies import violations
+from infra.provider.secrets import resolve
+from infra.substrates import manifests
+from infra.substrates.containers import Container, containers, job
+from infra.substrates.hosted import Hosted
+from infra.substrates.manifests import Manifest, Namespace
+from infra.substrates.wanted import Wanted
+
+Lookup = Callable[[str], str]
+
+KINDS: dict[tuple[str, str], Callable[..., pulumi.Resource]] = {
+    ("v1", "Namespace"): k8s.core.v1.Namespace,
+    ("v1", "ConfigMap"): k8s.core.v1.ConfigMap,
+    ("v1", "Secret"): k8s.core.v1.Secret,
+    ("v1", "Service"): k8s.core.v1.Service,
+    ("apps/v1", "StatefulSet"): k8s.apps.v1.StatefulSet,
+    ("apps/v1", "Deployment"): k8s.apps.v1.Deployment,
+    ("batch/v1", "Job"): k8s.batch.v1.Job,
+    ("policy/v1", "PodDisruptionBudget"): k8s.policy.v1.PodDisruptionBudget,
+    ("networking.k8s.io/v1", "NetworkPolicy"): k8s.networking.v1.NetworkPolicy,
+    ("networking.k8s.io/v1", "Ingress"): k8s.networking.v1.Ingress,
+    ("autoscaling/v2", "HorizontalPodAutoscaler"): k8s.autoscaling.v2.HorizontalPodAutoscaler,
+}
+
+
+def compose(settings: Wanted, env: Mapping[str, str], stack: str) -> "Kubernetes":
+    """The cluster that the configuration names."""
+    here = hosted_site(settings, env, stack)
+    folder = home(env, stack)
+    lookup = stack_vault(folder, identities(here), now=now)
+    return Kubernetes(here, settings, lookup, formed=folder / FORMED)
+
+
+class Kubernetes:
+    """Renders manifests, and applies them on the server's side."""
+
+    def __init__(self, site: Hosted, settings: Wanted, lookup: Lookup, *, formed: Path) -> None:
+        self.site = site
+        self._where = Namespace(name=settings.namespace, stack=site.stack, ingress=settings.ingress)
+        self._lookup = lookup
+        self._formed = formed
+        self._cluster = k8s.Provider(
+            "cluster",
+            kubeconfig=settings.kubeconfig or None,
+            context=settings.context or None,
+            render_yaml_to_directory=settings.render or None,
+            enable_server_side_apply=True,
+        )
+        self._shared = [self._apply(one, ()) for one in manifests.shared(self._where)]
+
+    def faults(self, services: Sequence[Service]) -> list[str]:
+        """Policies that a container breaks; how much room there is, the scheduler says."""
+        return violations(one for service in services for one in self.render(service))
+
+    def render(self, service: Service) -> tuple[Container, ...]:
+        """The containers of the service."""
+        return containers(self.site, service)
+
+    def address(self, service: str, port: str) -> Address:
+        """The name of its Service."""
+        return self.site.address(service, port)
+
+    def place(self, service: Service, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """Its workloads: side by side the first time, later one after another."""
+        instances, placed = self.render(service), list[pulumi.Resource]()
+        rolling = self._formed.exists()
+        for one in instances:
+            before = [*after, *placed] if rolling else after
+            placed.extend(self._all(manifests.of_instance(self._where, one), before))
+        return [*placed, *self._all(manifests.of_service(self._where, service, instances), after)]
+
+    def bootstrap(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        """A Job; `formed` says from then on that the stack has run."""
+        *_, made = self._all(manifests.task(self._where, job(self.site)), after)
+        made.urn.apply(lambda _: self._formed.touch())
+        return made
+
+    def _all(
+        self, rendered: Sequence[Manifest], after: Sequence[pulumi.Resource]
+    ) -> list[pulumi.Resource]:
+        """Each after those before it: a workload finds its configuration there."""
+        placed: list[pulumi.Resource] = []
+        for manifest in rendered:
+            placed.append(self._apply(manifest, [*self._shared, *after, *placed]))
+        return placed
+
+    def _apply(self, manifest: Manifest, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        body = {key: value for key, value in manifest.items() if key not in {"apiVersion", "kind"}}
+        if kind == "Secret":
+            body = body | {"data": self._encoded(body)}
+            body.pop("stringData")
+        return KINDS[manifest["apiVersion"], kind](
+            f"{name}-{kind.lower()}",
+            **body,
+            opts=pulumi.ResourceOptions(provider=self._cluster, depends_on=list(after)),
+        )
+
+    def _encoded(self, body: Manifest) -> pulumi.Output[dict[str, str]]:
+        """The values with their secrets in place: encrypted in Pulumi's state."""
+        texts = {key: resolve(text, self._lookup) for key, text in body["stringData"].items()}
+        binaries = {key: resolve(text, self._lookup) for key, text in body["data"].items()}
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+        return pulumi.Output.secret(encoded | binaries)
