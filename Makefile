@@ -56,6 +56,10 @@ refresh: setup ## Let Pulumi look at what really runs
 status: $(READY) ## Compare the catalogue with what really runs
 	@$(call stack,exec) -- $(PYTHON) -m validation.status
 
+.PHONY: drift
+drift: $(READY) ## Say what of it is not as declared, and what to do: make drift JSON=1
+	@$(PYTHON) -m infra.drift --stack $(STACK) $(if $(JSON),--json)
+
 .PHONY: load
 load: $(READY) ## Load it and judge every route: make load USERS=50 MINUTES=3 RECORD=load.json
 	@$(call stack,exec) -- $(PYTHON) -m loadtest $(if $(USERS),--users $(USERS)) \

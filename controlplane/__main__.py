@@ -21,16 +21,14 @@ import uvloop
 from controlplane.app import create
 from controlplane.health import Monitor, questions
 from controlplane.keys import keys
+from controlplane.listening import listening
 from controlplane.placement import instances, outputs
-from controlplane.protocol import bounded
 from helix.adapters.tokens import count
 from helix.adapters.world import connected
 from helix.errors import HelixError
 from helix.settings import Settings, from_env
 from helix.topology.catalog import CATALOG
 
-STOP_S_MAX = 5
-CONNECTIONS_WAITING_MAX = 1024
 GC_THRESHOLDS = (100_000, 50, 50)  # a long replay makes many short-lived objects and few cycles
 IDS_AT_ONCE = 256
 
@@ -97,18 +95,7 @@ async def serve(settings: Settings) -> None:
     count("")  # the vocabulary is read before the first request needs it
     async with connected(settings, clock=clock, ids=RandomIds()) as world:
         app = create(world, settings, CATALOG, monitor, outputs=found)
-        config = uvicorn.Config(
-            app,
-            host=settings.http.host,
-            port=settings.http.port,
-            http=bounded(clock),
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=CONNECTIONS_WAITING_MAX,
-            timeout_graceful_shutdown=STOP_S_MAX,
-        )
+        config = listening(app, settings.http, clock)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         structlog.get_logger().info("serving", host=settings.http.host, port=settings.http.port)

@@ -19,7 +19,7 @@ from helix.client.wire import Evidence, HealthReport, Status
 from helix.errors import UnavailableError
 from helix.ports import Clock
 from helix.settings import Settings
-from helix.topology.model import Service, Topology, port_of
+from helix.topology.model import Exposure, Service, Topology, port_of
 
 LOOK_S_MAX = 5.0
 FRESH_S = 1.0  # many callers, one look
@@ -79,6 +79,8 @@ def _of(service: Service, settings: Settings, run: Sequence[Instance]) -> list[Q
 def _check(service: Service, settings: Settings, instance: Instance) -> Check:
     probe = service.probe
     at = instance.ports[port_of(service, probe.port).name]
+    exposed = port_of(service, probe.port).exposure is Exposure.CLIENTS
+    ca = _authority(service.name, settings) if exposed else ""
     user, password, path = _credentials(service.name, settings)
     return Check(
         service=service.name,
@@ -90,7 +92,26 @@ def _check(service: Service, settings: Settings, instance: Instance) -> Check:
         expect=probe.expect,
         user=user,
         password=password,
+        ca=ca,
+        certificate=settings.http.certificate if ca else "",
+        key=settings.http.key if ca else "",
     )
+
+
+def _authority(service: str, settings: Settings) -> str:
+    """Who signed what the service shows to its clients; empty without TLS."""
+    authorities = {
+        "kafka": settings.kafka.ca,
+        "postgres": settings.postgres.ca,
+        "clickhouse": settings.clickhouse.ca,
+        "neo4j": settings.neo4j.ca,
+        "qdrant": settings.qdrant.ca,
+        "minio": settings.minio.ca,
+        "redis": settings.redis.ca,
+        "rabbitmq": settings.rabbitmq.ca,
+        "iceberg-rest": settings.iceberg.ca,
+    }
+    return authorities.get(service, settings.stack.ca)
 
 
 def _credentials(service: str, settings: Settings) -> tuple[str, str, str]:
@@ -103,6 +124,10 @@ def _credentials(service: str, settings: Settings) -> tuple[str, str, str]:
             return settings.neo4j.user, settings.neo4j.password.reveal(), ""
         case "redis":
             return "", settings.redis.password.reveal(), ""
+        case "kafka":
+            return settings.kafka.user, settings.kafka.password.reveal(), ""
+        case "iceberg-rest":
+            return "", settings.iceberg.token.reveal(), ""
         case _:
             return "", "", ""
 

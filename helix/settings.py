@@ -64,6 +64,8 @@ class Http(Group, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = _port("control-plane", "http")
+    certificate: str = ""  # path, PEM; with `key` the answers are encrypted, without they are plain
+    key: str = ""  # path of its private key, PEM
     body_bytes_max: int = 4 * 1024 * 1024
     requests_per_min_max: int = 6_000  # of one key
     cors_origins: str = ""  # who may call from a browser, separated by commas; nobody by default
@@ -72,7 +74,10 @@ class Http(Group, frozen=True):
 class Kafka(Group, frozen=True):
     """The log."""
 
-    bootstrap: str = f"127.0.0.1:{_port('kafka', 'broker')}"
+    bootstrap: str = f"127.0.0.1:{_port('kafka', 'broker')}"  # every broker, separated by commas
+    user: str = ""  # by SCRAM-SHA-512, over TLS alone
+    password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
     linger_ms: int = 1  # the best p95 from 10k/s on
     deliver_ms_max: int = 10_000
 
@@ -86,6 +91,7 @@ class Postgres(Group, frozen=True):
     password: Secret = Secret("")
     database: str = "helix"
     connections_max: int = 8
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Clickhouse(Group, frozen=True):
@@ -96,6 +102,7 @@ class Clickhouse(Group, frozen=True):
     user: str = "helix"
     password: Secret = Secret("")
     database: str = "helix"
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Neo4j(Group, frozen=True):
@@ -105,6 +112,7 @@ class Neo4j(Group, frozen=True):
     port: int = _port("neo4j", "bolt")
     user: str = "neo4j"
     password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Qdrant(Group, frozen=True):
@@ -113,6 +121,7 @@ class Qdrant(Group, frozen=True):
     host: str = "127.0.0.1"
     port: int = _port("qdrant", "http")
     password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Minio(Group, frozen=True):
@@ -122,6 +131,7 @@ class Minio(Group, frozen=True):
     port: int = _port("minio", "s3")
     user: str = "helix"
     password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Redis(Group, frozen=True):
@@ -130,6 +140,7 @@ class Redis(Group, frozen=True):
     host: str = "127.0.0.1"
     port: int = _port("redis", "redis")
     password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Rabbitmq(Group, frozen=True):
@@ -140,6 +151,7 @@ class Rabbitmq(Group, frozen=True):
     management_port: int = _port("rabbitmq", "management")
     user: str = "helix"
     password: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Iceberg(Group, frozen=True):
@@ -147,6 +159,8 @@ class Iceberg(Group, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = _port("iceberg-rest", "http")
+    token: Secret = Secret("")
+    ca: str = ""  # path of the authority that signed its certificate, PEM; empty: no TLS
 
 
 class Jwt(Group, frozen=True):
@@ -174,6 +188,7 @@ class Stack(Group, frozen=True):
     name: str = "local"
     disabled: str = ""  # services that do not run here, separated by commas
     outputs: str = ""  # path of the stack's output document: where every service answers
+    ca: str = ""  # path of the authority of those services that have no group here; empty: no TLS
     api_key: Secret = Secret("")  # the bootstrap key: may do everything
 
 

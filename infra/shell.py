@@ -4,11 +4,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 
-import clickhouse_connect
 import neo4j
 from rich.console import Console
 from rich.table import Table
 
+from helix.adapters import clickhouse, trust
+from helix.adapters.neo4j import connected
 from helix.errors import InvalidError
 from helix.settings import Settings
 
@@ -19,6 +20,7 @@ def psql(settings: Settings, env: Mapping[str, str], words: Sequence[str]) -> No
         raise InvalidError("`psql` is not on PATH: install `postgresql-client`")
     store = settings.postgres
     place = {
+        **{f"PG{name.upper()}": value for name, value in trust.libpq(store.ca).items()},
         "PGHOST": store.host,
         "PGPORT": str(store.port),
         "PGUSER": store.user,
@@ -31,22 +33,14 @@ def psql(settings: Settings, env: Mapping[str, str], words: Sequence[str]) -> No
 def ch(settings: Settings, _: Mapping[str, str], words: Sequence[str]) -> None:
     """ClickHouse's answer to one statement."""
     store = settings.clickhouse
-    with clickhouse_connect.get_client(
-        host=store.host,
-        port=store.port,
-        username=store.user,
-        password=store.password.reveal(),
-        database=store.database,
-    ) as client:
+    with clickhouse.reporting(), clickhouse.connect(store, store.database) as client:
         answer = client.query(_question(words, "ch", "SHOW TABLES"))
         _show(answer.column_names, answer.result_rows)
 
 
 def cypher(settings: Settings, _: Mapping[str, str], words: Sequence[str]) -> None:
     """Neo4j's answer to one statement."""
-    store = settings.neo4j
-    address = f"bolt://{store.host}:{store.port}"
-    with neo4j.GraphDatabase.driver(address, auth=(store.user, store.password.reveal())) as driver:
+    with connected(settings.neo4j) as driver:
         # The driver asks for text known when the code is written; this text is the user's own.
         query = neo4j.Query(_question(words, "cypher", "RETURN 1"))  # pyright: ignore[reportArgumentType]
         records, _summary, keys = driver.execute_query(query)

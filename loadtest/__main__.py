@@ -1,6 +1,7 @@
 """Load the platform as its users would, and judge every route by its budget.
 
-Reads `HELIX_URL` and `HELIX_API_KEY` (several keys: separated by commas) from the environment.
+Reads `HELIX_URL`, `HELIX_API_KEY` (several keys: separated by commas) and, where the URL is of a
+certificate of one's own authority, `HELIX_CA` (its path) from the environment.
 Exit code 0: every budget met, 1: not, 2: it was not run.
 """
 
@@ -52,7 +53,7 @@ def spoken() -> list[NewMessage]:
     return [NewMessage(role="user", content=text) for text in texts]
 
 
-def loaded(plan: Plan, *, url: str, api_keys: Sequence[str]) -> Record:
+def loaded(plan: Plan, *, url: str, api_keys: Sequence[str], ca: str = "") -> Record:
     """One run from its first request to its last answer."""
     load = Load(plan, name=secrets.token_hex(4), api_keys=api_keys, said=spoken())
     machine = measure()
@@ -60,7 +61,7 @@ def loaded(plan: Plan, *, url: str, api_keys: Sequence[str]) -> Record:
     began, cpu_before = time.monotonic(), _cpu_s()
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("loading", total=plan.total_s)
-        for seconds in run(load, url=url):
+        for seconds in run(load, url=url, ca=ca):
             progress.update(bar, completed=seconds)
     cpu = (_cpu_s() - cpu_before) / (time.monotonic() - began)
     circumstances = Circumstances(
@@ -81,12 +82,13 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     try:
         plan = Plan(users=given.users, rate=rate, minutes=given.minutes, seed=given.seed)
         url, api_keys = target(env, allow_remote=given.allow_remote)
-        affordable(plan, url=url, api_keys=api_keys)
+        ca = env.get("HELIX_CA", "")
+        affordable(plan, url=url, api_keys=api_keys, ca=ca)
     except HelixError as error:
         sys.stderr.write(f"{error.message}\n")
         return 2
     try:
-        found = loaded(plan, url=url, api_keys=api_keys)
+        found = loaded(plan, url=url, api_keys=api_keys, ca=ca)
     except KeyboardInterrupt:
         sys.stderr.write("stopped: nothing is judged\n")
         return INTERRUPTED

@@ -5,7 +5,9 @@ and so hides how long its visitors would have waited; here each request has a mo
 meant to be sent, made beforehand, and its latency counts from there.
 """
 
+import functools
 import signal
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -113,6 +115,7 @@ class Visitor(FastHttpUser):
     wait_time = constant(0)
     network_timeout = ANSWER_S_MAX
     connection_timeout = ANSWER_S_MAX
+    insecure = False  # a certificate that is not trusted is a failure, as it is for everybody
     load: Load  # of the run, set before it starts
 
     @task
@@ -144,7 +147,7 @@ class Visitor(FastHttpUser):
                 response.failure(wrong)
 
 
-def run(load: Load, *, url: str) -> Iterator[float]:
+def run(load: Load, *, url: str, ca: str = "") -> Iterator[float]:
     """Send the load, telling every second how many seconds are over, until all is answered.
 
     `KeyboardInterrupt` when somebody ended it before its time.
@@ -153,6 +156,7 @@ def run(load: Load, *, url: str) -> Iterator[float]:
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, stopped.set)
     Visitor.load = load
+    Visitor.ssl_context_factory = functools.partial(_trusting, ca)
     environment = Environment(user_classes=[Visitor], host=url, catch_exceptions=False)
     environment.events.request.add_listener(load.keep)
     runner = environment.create_local_runner()
@@ -166,6 +170,11 @@ def run(load: Load, *, url: str) -> Iterator[float]:
         runner.user_greenlets.join(timeout=DRAIN_S_MAX)
     finally:
         runner.quit()
+
+
+def _trusting(ca: str, cafile: str) -> ssl.SSLContext:
+    """Of the authority in `ca`; of the well-known ones in `cafile`, which Locust names, without."""
+    return ssl.create_default_context(cafile=ca or cafile)
 
 
 def _wrong(step: Step, response: ResponseContextManager) -> str:

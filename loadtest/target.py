@@ -35,9 +35,9 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def affordable(plan: Plan, *, url: str, api_keys: Sequence[str]) -> None:
+def affordable(plan: Plan, *, url: str, api_keys: Sequence[str], ca: str = "") -> None:
     """Refuse a plan that would run into the rate limit rather than into the platform."""
-    limits = [_per_min(url, api_key) for api_key in api_keys]
+    limits = [_per_min(url, api_key, ca) for api_key in api_keys]
     if plan.rate * S_PER_MINUTE > KEY_RATIO_MAX * min(limits) * len(limits):
         raise InvalidError(
             f"`--rate {plan.rate:g}` is too near the limit of {min(limits):.0f} requests a minute"
@@ -45,12 +45,18 @@ def affordable(plan: Plan, *, url: str, api_keys: Sequence[str]) -> None:
         )
 
 
-def _per_min(url: str, api_key: str) -> float:
+def _per_min(url: str, api_key: str, ca: str) -> float:
     """What the platform allows the key; one that says nothing sets no limit."""
     call = calls.health()
     headers = {"Authorization": f"Bearer {api_key}"}
     try:
-        answer = httpx.request(call.method, f"{url}{call.path}", headers=headers, timeout=ASK_S_MAX)
+        answer = httpx.request(
+            call.method,
+            f"{url}{call.path}",
+            headers=headers,
+            timeout=ASK_S_MAX,
+            verify=calls.trusted(ca),
+        )
     except httpx.TransportError as error:
         raise calls.unreachable(url, error) from error
     call.read(answer)

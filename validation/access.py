@@ -11,4 +11,4 @@ def client(env: Mapping[str, str]) -> Client:
     missing = [name for name in ("HELIX_URL", "HELIX_API_KEY") if not env.get(name)]
     if missing:
         raise InvalidError(f'`{missing[0]}` is not set: run `eval "$(make -s env)"` first')
-    return Client(env["HELIX_URL"], env["HELIX_API_KEY"])
+    return Client(env["HELIX_URL"], env["HELIX_API_KEY"], ca=env.get("HELIX_CA", ""))

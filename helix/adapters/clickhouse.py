@@ -11,7 +11,7 @@ import urllib3.exceptions
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from helix.adapters import statements
+from helix.adapters import statements, trust
 from helix.adapters.postgres import EVENTS_PIPELINE, Marks
 from helix.domain.positions import Position, Stored
 from helix.errors import InvalidError, UnavailableError
@@ -65,10 +65,26 @@ def reporting() -> Generator[None]:
     try:
         yield
     except (ClickHouseError, urllib3.exceptions.HTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         if getattr(error, "code", None) in DATA_ERRORS:
-            raise InvalidError(f"`{SERVICE}` refuses a row: {reason}") from error
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {reason}") from error
+            raise InvalidError(f"`{SERVICE}` refuses a row: {trust.first(error)}") from error
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
+
+
+def connect(settings: Clickhouse, database: str) -> Client:
+    """A client that was answered once; a server that is away raises what `reporting` reports."""
+    return clickhouse_connect.get_client(
+        host=settings.host,
+        port=settings.port,
+        username=settings.user,
+        password=settings.password.reveal(),
+        database=database,
+        connect_timeout=CONNECT_S_MAX,
+        send_receive_timeout=ANSWER_S_MAX,
+        autogenerate_session_id=False,  # a session allows one statement at a time
+        **trust.clickhouse(settings.ca),
+    )
 
 
 class Engine:
@@ -83,20 +99,8 @@ class Engine:
         """The client; `UnavailableError` when the server does not answer."""
         with self._lock, reporting():
             if self._client is None:
-                self._client = self._connect(self._settings.database)
+                self._client = connect(self._settings, self._settings.database)
             return self._client
-
-    def _connect(self, database: str) -> Client:
-        return clickhouse_connect.get_client(
-            host=self._settings.host,
-            port=self._settings.port,
-            username=self._settings.user,
-            password=self._settings.password.reveal(),
-            database=database,
-            connect_timeout=CONNECT_S_MAX,
-            send_receive_timeout=ANSWER_S_MAX,
-            autogenerate_session_id=False,  # a session allows one statement at a time
-        )
 
     def rows(self, statement: str, **values: object) -> Sequence[Sequence[Any]]:
         """The statement's answer."""
@@ -139,7 +143,7 @@ class Engine:
 
     def create_database(self) -> None:
         """The platform's database, before the first client that needs it."""
-        with reporting(), contextlib.closing(self._connect("default")) as client:
+        with reporting(), contextlib.closing(connect(self._settings, "default")) as client:
             client.command(
                 queries.database_create, parameters={"database": self._settings.database}
             )

@@ -6,9 +6,10 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from confluent_kafka import (
@@ -23,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
-from helix.adapters import murmur2
+from helix.adapters import murmur2, trust
 from helix.domain.positions import Position, Range, Stored
 from helix.errors import HelixError, InvalidError, MissingError, UnavailableError
 from helix.events import EVENT_BYTES_MAX, AnyEvent, decode, encode
@@ -31,6 +32,7 @@ from helix.ports import Receipt
 from helix.settings import Kafka
 
 SERVICE = "kafka"
+AWAY = f"`{SERVICE}` is unavailable: "
 POLL_S_MAX = 0.1
 ANSWER_S_MAX = 5.0  # for metadata, offsets and topic changes
 FLUSH_S_MAX = 5.0
@@ -39,6 +41,7 @@ SCAN_RECORDS_MAX = 1_000  # a batch handed from the reading thread to the loop
 SCAN_S_MAX = 10.0  # without any progress
 READERS_MAX = 4  # idle consumers kept warm for scans
 AUDIENCE = "helix-pipelines"  # a record's header: the only pipelines it is for
+TELLING = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - their public names
 TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}
 
 
@@ -52,7 +55,51 @@ class Incarnation(msgspec.Struct, frozen=True):
 def client_config(settings: Kafka, **more: str | float | bool) -> dict[str, str | float | bool]:
     """What every client of ours says to the broker."""
     # A broker that is away is reported by the call that needed it, not by a log line.
-    return {"bootstrap.servers": settings.bootstrap, "log_level": 0, **more}
+    return {"bootstrap.servers": settings.bootstrap, "log_level": 0, **_secured(settings), **more}
+
+
+def _secured(settings: Kafka) -> dict[str, str]:
+    """Who this client is, and whom it trusts; nothing where the log is plain."""
+    if not settings.ca:
+        return {}
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": settings.user,
+        "sasl.password": settings.password.reveal(),
+        "ssl.ca.location": settings.ca,
+        "ssl.endpoint.identification.algorithm": "https",
+    }
+
+
+class Admin:
+    """A client for a few questions, and why the broker refuses them.
+
+    A refused call only says that there is no broker; the reason comes beside it, to who polls.
+    Made for a short life: what nobody polls for is kept.
+    """
+
+    def __init__(self, settings: Kafka, *, answer_s_max: float = ANSWER_S_MAX) -> None:
+        timeout = {"socket.timeout.ms": int(answer_s_max * 1000)}
+        config: dict[str, Any] = {**client_config(settings, **timeout), "error_cb": self._heard}
+        self._reason: KafkaError | None = None
+        try:
+            self.client = AdminClient(config, logger=None)
+        except KafkaException as error:
+            raise away(error) from error
+
+    @contextlib.contextmanager
+    def asked(self) -> Generator[AdminClient]:
+        """The client; an error of ours says what the broker had against it."""
+        try:
+            yield self.client
+        except KafkaException as error:
+            self.client.poll(0)
+            raise away(self._reason or error) from error
+
+    def _heard(self, error: KafkaError) -> None:
+        if self._reason is None and error.code() in TELLING:
+            self._reason = error
 
 
 def producer_config(settings: Kafka) -> dict[str, str | float | bool]:
@@ -81,7 +128,7 @@ def away(error: KafkaError | KafkaException) -> HelixError:
             SERVICE, "`kafka` lacks the topic: run `python -m runtime bootstrap`"
         )
     text = reason.str() if isinstance(reason, KafkaError) else str(reason)
-    return UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {text}")
+    return UnavailableError(SERVICE, f"{AWAY}{trust.told(text)}")
 
 
 class Epochs:

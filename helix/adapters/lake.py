@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import httpx
 
+from helix.adapters import trust
 from helix.errors import UnavailableError
 from helix.settings import Iceberg
 
@@ -15,9 +16,13 @@ CONFLICT = 409
 def ensure(settings: Iceberg, namespaces: Iterable[str]) -> list[str]:
     """What was changed so that every namespace is there."""
     made: list[str] = []
+    token = settings.token.reveal()
     try:
         with httpx.Client(
-            base_url=f"http://{settings.host}:{settings.port}", timeout=ANSWER_S_MAX
+            base_url=f"{trust.scheme(settings.ca)}://{settings.host}:{settings.port}",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=ANSWER_S_MAX,
+            verify=trust.verified(settings.ca),
         ) as client:
             for name in namespaces:
                 body = {"namespace": [name], "properties": {}}
@@ -26,5 +31,7 @@ def ensure(settings: Iceberg, namespaces: Iterable[str]) -> list[str]:
                     answer.raise_for_status()
                     made.append(f"created {name}")
     except httpx.HTTPError as error:
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
     return made

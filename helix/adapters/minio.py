@@ -9,6 +9,7 @@ from minio.commonconfig import ENABLED, Filter
 from minio.error import MinioException
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
+from helix.adapters import trust
 from helix.errors import UnavailableError
 from helix.settings import Minio
 from helix.topology.model import Bucket
@@ -24,14 +25,20 @@ def ensure(settings: Minio, buckets: Iterable[Bucket]) -> list[str]:
         f"{settings.host}:{settings.port}",
         access_key=settings.user,
         secret_key=settings.password.reveal(),
-        secure=False,
+        secure=bool(settings.ca),
         # The client's own pool retries for minutes; who waits here has a bound of its own.
-        http_client=urllib3.PoolManager(timeout=CONNECT_S_MAX, retries=False),
+        http_client=urllib3.PoolManager(
+            timeout=CONNECT_S_MAX,
+            retries=False,
+            ssl_context=trust.context(settings.ca) if settings.ca else None,
+        ),
     )
     try:
         return [change for bucket in buckets for change in _ensure(client, bucket)]
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
 
 
 def _ensure(client: minio.Minio, bucket: Bucket) -> list[str]:

@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Generator
-from typing import LiteralString, cast
+from typing import Any, LiteralString, cast
 
 import neo4j
 from neo4j.exceptions import DriverError, Neo4jError
 
-from helix.adapters import statements
+from helix.adapters import statements, trust
 from helix.errors import UnavailableError
 from helix.settings import Neo4j
 
@@ -15,6 +15,13 @@ SERVICE = "neo4j"
 CONNECT_S_MAX = 5.0
 
 queries = statements.load(SERVICE)
+
+
+def encrypted(ca: str) -> dict[str, Any]:
+    """What the driver is told so that it talks to a server of that authority alone."""
+    if not ca:
+        return {}
+    return {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(ca)}
 
 
 @contextlib.contextmanager
@@ -27,10 +34,14 @@ def connected(settings: Neo4j) -> Generator[neo4j.Driver]:
             connection_timeout=CONNECT_S_MAX,
             max_transaction_retry_time=CONNECT_S_MAX,
             notifications_min_severity="OFF",  # a fresh graph knows no property names yet
+            **encrypted(settings.ca),
         ) as driver:
+            driver.verify_connectivity()  # a query would try a refused certificate again and again
             yield driver
     except (DriverError, Neo4jError) as error:
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
 
 
 def migrate(settings: Neo4j) -> list[str]:

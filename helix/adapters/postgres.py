@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from helix.adapters import statements
+from helix.adapters import statements, trust
 from helix.domain.conversations import Conversation, Snapshot, Stats
 from helix.domain.positions import Position, Range
 from helix.errors import ConflictError, InvalidError, UnavailableError
@@ -38,6 +38,7 @@ _context = msgspec.json.Decoder(tuple[Message, ...])
 def conninfo(settings: Postgres) -> str:
     """The connection's parameters as libpq writes them."""
     return make_conninfo(
+        **trust.libpq(settings.ca),
         host=settings.host,
         port=settings.port,
         user=settings.user,
@@ -54,13 +55,11 @@ def reporting() -> Generator[None]:
     try:
         yield
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
-        raise InvalidError(f"`{SERVICE}` refuses a value: {_reason(error)}") from error
+        raise InvalidError(f"`{SERVICE}` refuses a value: {trust.first(error)}") from error
     except (psycopg.Error, PoolTimeout) as error:
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
 
 
 class Edge:

@@ -7,6 +7,7 @@ import httpx
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
+from helix.adapters import trust
 from helix.errors import UnavailableError
 from helix.settings import Qdrant
 from helix.topology.model import Collection
@@ -21,9 +22,10 @@ def ensure(settings: Qdrant, collections: Iterable[Collection]) -> list[str]:
     """What was changed so that every collection is there, its points indexed by tenant."""
     made: list[str] = []
     client = QdrantClient(
-        url=f"http://{settings.host}:{settings.port}",
+        url=f"{trust.scheme(settings.ca)}://{settings.host}:{settings.port}",
         headers={"api-key": settings.password.reveal()},  # `api_key=` warns where TLS is elsewhere
         timeout=ANSWER_S_MAX,
+        verify=trust.verified(settings.ca),
         prefer_grpc=False,
         check_compatibility=False,  # its warning names a version; the catalogue pins both
     )
@@ -37,7 +39,9 @@ def ensure(settings: Qdrant, collections: Iterable[Collection]) -> list[str]:
                     collection.name, "tenant", models.PayloadSchemaType.KEYWORD
                 )
         except (ApiException, httpx.HTTPError) as error:
-            raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+            raise UnavailableError(
+                SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+            ) from error
     return made
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import httpx
 
+from helix.adapters import trust
 from helix.errors import TopologyError, UnavailableError
 from helix.settings import Rabbitmq
 from helix.topology.model import Queue
@@ -22,9 +23,10 @@ def ensure(settings: Rabbitmq, queues: Iterable[Queue]) -> list[str]:
     made: list[str] = []
     try:
         with httpx.Client(
-            base_url=f"http://{settings.host}:{settings.management_port}",
+            base_url=f"{trust.scheme(settings.ca)}://{settings.host}:{settings.management_port}",
             auth=(settings.user, settings.password.reveal()),
             timeout=ANSWER_S_MAX,
+            verify=trust.verified(settings.ca),
         ) as client:
             for queue in queues:
                 answer = client.put(f"/api/queues/{VHOST}/{queue.name}", json=DECLARATION)
@@ -36,5 +38,7 @@ def ensure(settings: Rabbitmq, queues: Iterable[Queue]) -> list[str]:
                 if answer.status_code == CREATED:
                     made.append(f"created {queue.name}")
     except httpx.HTTPError as error:
-        raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {error}") from error
+        raise UnavailableError(
+            SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+        ) from error
     return made

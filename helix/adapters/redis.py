@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from helix.adapters import trust
 from helix.errors import UnavailableError
 from helix.ports import Allowance
 from helix.settings import Redis
@@ -61,6 +62,7 @@ class Server:
             max_connections=CONNECTIONS_MAX,
             # Once more, since a server that was restarted is met as a broken connection.
             retry=Retry(NoBackoff(), 1),
+            **trust.redis(settings.ca),
         )
 
     @asynccontextmanager
@@ -73,8 +75,9 @@ class Server:
                 yield self.client
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until = self._monotonic() + AWAY_S
-            reason = str(error) or type(error).__name__
-            raise UnavailableError(SERVICE, f"`{SERVICE}` is unavailable: {reason}") from error
+            raise UnavailableError(
+                SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"
+            ) from error
 
     async def lease(self, key_id: str, limit: int, block: int) -> tuple[int, int, int]:
         """So many requests of the key's minute, what is left of it, and for how many ms."""

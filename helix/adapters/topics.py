@@ -8,7 +8,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from helix.adapters.kafka import ANSWER_S_MAX, away, client_config
+from helix.adapters.kafka import ANSWER_S_MAX, Admin
 from helix.errors import TopologyError
 from helix.events import EVENT_BYTES_MAX
 from helix.settings import Kafka
@@ -23,12 +23,12 @@ class TopicsAdmin:
     """Topics as the catalogue has them."""
 
     def __init__(self, settings: Kafka) -> None:
-        self._admin = AdminClient(client_config(settings), logger=None)
+        self._admin = Admin(settings)
 
     def ensure(self, topics: Iterable[Topic]) -> list[str]:
         """What was changed so that every topic is there; a changed partition count is refused."""
-        try:
-            metadata = self._admin.list_topics(timeout=ANSWER_S_MAX)
+        with self._admin.asked() as admin:
+            metadata = admin.list_topics(timeout=ANSWER_S_MAX)
             present = {name: len(found.partitions) for name, found in metadata.topics.items()}
             brokers = len(metadata.brokers)
             wanted = list(topics)
@@ -36,50 +36,50 @@ class TopicsAdmin:
                 _same_partitions(topic, present)
             made = [topic for topic in wanted if topic.name not in present]
             kept = [topic for topic in wanted if topic.name in present]
-            return [*self._create(made, brokers), *self._configure(kept, brokers)]
-        except KafkaException as error:
-            raise away(error) from error
+            return [*_create(admin, made, brokers), *_configure(admin, kept, brokers)]
 
-    def _create(self, topics: list[Topic], brokers: int) -> list[str]:
-        if not topics:
-            return []
-        asked = self._admin.create_topics(
-            [
-                NewTopic(
-                    topic.name,
-                    topic.partitions,
-                    replication_factor=replication(CATALOG, brokers)[0],
-                    config=topic_config(topic, brokers),
-                )
-                for topic in topics
-            ],
-            operation_timeout=ANSWER_S_MAX,
-        )
-        return [f"created {name}" for name, answer in asked.items() if _created(answer.result)]
 
-    def _configure(self, topics: list[Topic], brokers: int) -> list[str]:
-        """Set what differs from the catalogue."""
-        wanted = {topic.name: topic_config(topic, brokers) for topic in topics}
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
-        if not resources:
-            return []
-        changes: list[ConfigResource] = []
-        for resource, answer in self._admin.describe_configs(resources).items():
-            found = answer.result(timeout=ANSWER_S_MAX)
-            differing = [
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in wanted[resource.name].items()
-                if found[name].value != value
-            ]
-            if differing:
-                changes.append(
-                    ConfigResource(ResourceType.TOPIC, resource.name, incremental_configs=differing)
-                )
-        if not changes:
-            return []
-        for answer in self._admin.incremental_alter_configs(changes).values():
-            answer.result(timeout=ANSWER_S_MAX)
-        return [f"configured {change.name}" for change in changes]
+def _create(admin: AdminClient, topics: list[Topic], brokers: int) -> list[str]:
+    if not topics:
+        return []
+    asked = admin.create_topics(
+        [
+            NewTopic(
+                topic.name,
+                topic.partitions,
+                replication_factor=replication(CATALOG, brokers)[0],
+                config=topic_config(topic, brokers),
+            )
+            for topic in topics
+        ],
+        operation_timeout=ANSWER_S_MAX,
+    )
+    return [f"created {name}" for name, answer in asked.items() if _created(answer.result)]
+
+
+def _configure(admin: AdminClient, topics: list[Topic], brokers: int) -> list[str]:
+    """Set what differs from the catalogue."""
+    wanted = {topic.name: topic_config(topic, brokers) for topic in topics}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in wanted]
+    if not resources:
+        return []
+    changes: list[ConfigResource] = []
+    for resource, answer in admin.describe_configs(resources).items():
+        found = answer.result(timeout=ANSWER_S_MAX)
+        differing = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in wanted[resource.name].items()
+            if found[name].value != value
+        ]
+        if differing:
+            changes.append(
+                ConfigResource(ResourceType.TOPIC, resource.name, incremental_configs=differing)
+            )
+    if not changes:
+        return []
+    for answer in admin.incremental_alter_configs(changes).values():
+        answer.result(timeout=ANSWER_S_MAX)
+    return [f"configured {change.name}" for change in changes]
 
 
 def topic_config(topic: Topic, brokers: int) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Every call of the API as a value: what is sent, and what its answer means."""
 
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -199,9 +200,31 @@ def pause_s(attempt: int, headers: Mapping[str, str]) -> float:
     return min(wanted, PAUSE_S_MAX)
 
 
+def trusted(ca: str) -> ssl.SSLContext | bool:
+    """Whom to trust, as `verify` of httpx: the authority in that file, else the well-known ones."""
+    try:
+        return ssl.create_default_context(cafile=ca) if ca else True
+    except OSError as error:
+        raise InvalidError(
+            f"`HELIX_CA` names `{ca}`, which holds no authority's certificate ({error}):"
+            " give the path of one in PEM"
+        ) from error
+
+
+def untrusted(error: httpx.TransportError) -> bool:
+    """Whether the server is not who it should be; asking again would not change that."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
 def unreachable(url: str, error: httpx.TransportError) -> UnavailableError:
-    """The error for a control plane that does not answer at all."""
+    """The error for a control plane that does not answer at all, or is not trusted."""
     reason = str(error) or type(error).__name__
+    if untrusted(error):
+        return UnavailableError(
+            SERVICE,
+            f"`{url}` shows a certificate that is not trusted: {reason}: set `HELIX_CA` to the path"
+            " of the authority that signed it",
+        )
     return UnavailableError(SERVICE, f"`{url}` does not answer: {reason}: run `make status`")
 
 

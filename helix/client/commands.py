@@ -31,7 +31,7 @@ from helix.errors import ConflictError, HelixError
 INTERRUPTED = 130
 USER = "cli"
 
-Connect = Callable[[str, str], Client]
+Connect = Callable[[str, str, str], Client]
 Form = Literal["text", "json", "ndjson"]
 
 # What would move a terminal's cursor or change its colours; `--json` gives every character.
@@ -41,11 +41,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Session:
     """One run of the command: the client on first need, where to print, where to remark."""
 
-    def __init__(self, url: str, api_key: str, connect: Connect) -> None:
+    def __init__(self, url: str, api_key: str, ca: str, connect: Connect) -> None:
         self.out = Console(highlight=False, soft_wrap=True)
         self.remarks = Console(highlight=False, stderr=True)
         self._url = url
         self._api_key = api_key
+        self._ca = ca
         self._connect = connect
 
     def api(self, context: click.Context) -> Client:
@@ -56,7 +57,7 @@ class Session:
                 raise click.UsageError(
                     f'`{variable}` is not set: run `eval "$(make -s env)"`, or give `{name}`'
                 )
-        return context.with_resource(self._connect(self._url, self._api_key))
+        return context.with_resource(self._connect(self._url, self._api_key, self._ca))
 
     def table(self, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Aligned columns for people; in a pipe one line a row, fields parted by tabs."""
@@ -96,13 +97,24 @@ class Stopped(click.ClickException):
     default="",
     help="A key to it [HELIX_API_KEY]; other users of this machine can read an option.",
 )
+@click.option(
+    "--ca",
+    envvar="HELIX_CA",
+    default="",
+    metavar="FILE",
+    help="The authority that signed the API's certificate, PEM [HELIX_CA].",
+)
 @click.pass_context
-def helix(context: click.Context, url: str, api_key: str) -> None:
+def helix(context: click.Context, url: str, api_key: str, ca: str) -> None:
     """Write, read and measure conversations.
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
     """
-    context.obj = Session(url, api_key, context.obj or Client)
+    context.obj = Session(url, api_key, ca, context.obj or _connected)
+
+
+def _connected(url: str, api_key: str, ca: str) -> Client:
+    return Client(url, api_key, ca=ca)
 
 
 @helix.command()

@@ -50,19 +50,27 @@ def _options(url: str, api_key: str) -> tuple[str, dict[str, str], httpx.Timeout
 
 
 class Client:
-    """The API, call by call; raises the errors of `helix.errors`."""
+    """The API, call by call; raises the errors of `helix.errors`.
+
+    `ca` is the path of the authority (PEM) whose certificate an `https` address must show.
+    """
 
     def __init__(
         self,
         url: str,
         api_key: str,
         *,
+        ca: str = "",
         transport: httpx.BaseTransport | None = None,
         keys: Callable[[], str] = _new_key,
     ) -> None:
         base, headers, timeout = _options(url, api_key)
         self._http = httpx.Client(
-            base_url=base, headers=headers, timeout=timeout, transport=transport
+            base_url=base,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            verify=calls.trusted(ca),
         )
         self._keys = keys
 
@@ -188,7 +196,7 @@ class Client:
                     call.method, call.path, content=call.body, params=call.query, headers=headers
                 )
             except httpx.TransportError as error:
-                if attempt == calls.RETRIES_MAX:
+                if attempt == calls.RETRIES_MAX or calls.untrusted(error):
                     raise calls.unreachable(str(self._http.base_url), error) from error
                 time.sleep(calls.pause_s(attempt, {}))
                 continue
@@ -206,12 +214,17 @@ class AsyncClient:
         url: str,
         api_key: str,
         *,
+        ca: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
         keys: Callable[[], str] = _new_key,
     ) -> None:
         base, headers, timeout = _options(url, api_key)
         self._http = httpx.AsyncClient(
-            base_url=base, headers=headers, timeout=timeout, transport=transport
+            base_url=base,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            verify=calls.trusted(ca),
         )
         self._keys = keys
 
@@ -344,7 +357,7 @@ class AsyncClient:
                     call.method, call.path, content=call.body, params=call.query, headers=headers
                 )
             except httpx.TransportError as error:
-                if attempt == calls.RETRIES_MAX:
+                if attempt == calls.RETRIES_MAX or calls.untrusted(error):
                     raise calls.unreachable(str(self._http.base_url), error) from error
                 await asyncio.sleep(calls.pause_s(attempt, {}))
                 continue

@@ -13,7 +13,8 @@ from infra.artifacts import fetch, tools
 from infra.artifacts.commands import Commands, on_stderr
 from infra.artifacts.workshop import Workshop
 
-KNOWN: tuple[Artifact, ...] = (*CATALOG.artifacts, tools.GO, tools.JAVA)
+TOOLS = (tools.GO, tools.JAVA, tools.KUBEBOX, tools.KWOK)
+KNOWN: tuple[Artifact, ...] = (*CATALOG.artifacts, *TOOLS)
 INTERRUPTED = 130
 
 

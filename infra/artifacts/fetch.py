@@ -115,7 +115,7 @@ def ingredients(artifact: Made, recipes: Path) -> list[Path]:
     folder = recipes / artifact.name
     match artifact:
         case Go():
-            return [folder / "go.mod", folder / "go.sum"]
+            return [folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))]
         case Maven():
             return [recipes / f"{artifact.name}.lock", *(folder / s for s in artifact.sources)]
         case Wheels():

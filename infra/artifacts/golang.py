@@ -1,9 +1,11 @@
 """Programs built from pinned Go modules, the same bytes on every machine."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
+from helix.errors import InvalidError
 from helix.topology.model import Go
 from infra.artifacts.workshop import Workshop
 
@@ -37,3 +39,26 @@ def make(artifact: Go, folder: Path, shop: Workshop, *, go: Path) -> None:
     command = (go, "build", *options, *flags, "-o", f"{target}/", artifact.package)
     recipe = shop.recipes / artifact.name
     shop.commands.run(command, log=shop.log(artifact.name), cwd=recipe, extra=settings)
+    if artifact.files:
+        _copy(artifact, folder, _module_folder(go, artifact.module, recipe))
+
+
+def _module_folder(go: Path, module: str, recipe: Path) -> Path:
+    """Where Go unpacked the module: it verified it while it built."""
+    settings = ("GOTOOLCHAIN=local", "GOWORK=off", "GOFLAGS=")
+    command = ("env", *settings, str(go), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module)
+    return Path(subprocess.check_output(command, cwd=recipe, text=True).strip())
+
+
+def _copy(artifact: Go, folder: Path, source: Path) -> None:
+    """The files keep their place below the module's folder."""
+    for pattern in artifact.files:
+        found = sorted(source.glob(pattern))
+        if not found:
+            raise InvalidError(
+                f"`{artifact.name}`: the module has no `{pattern}`; mend its `files`"
+            )
+        for file in found:
+            target = folder / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)  # without the module cache's read-only mode

@@ -11,6 +11,7 @@ from helix.errors import TopologyError
 
 STOP_S_MAX = 8  # below the ten seconds a supervisor waits before it kills
 BACKLOG_MAX = 512
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2, the oldest that is spoken; 1.3 has its own
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -41,16 +42,28 @@ async def live(receive: Receive, send: Send, close: Callable[[], Awaitable[None]
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def serve(app: App, *, host: str, port: int) -> bool:
-    """Serve until SIGTERM; False if the port could not be opened.
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an engine answers; `certificate` and `key` are paths of PEM, empty for plain HTTP."""
+
+    host: str
+    port: int
+    certificate: str = ""
+    key: str = ""
+
+
+def serve(app: App, at: Place) -> bool:
+    """Serve until SIGTERM; False if the port or the certificate could not be opened.
 
     One worker always: an engine locks its folder, a second process would be refused.
     """
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            host=host,
-            port=port,
+            host=at.host,
+            port=at.port,
+            ssl_certfile=at.certificate or None,
+            ssl_keyfile=at.key or None,
+            ssl_ciphers=CIPHERS,
             workers=1,
             loop="uvloop",
             http="httptools",

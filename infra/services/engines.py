@@ -33,9 +33,7 @@ def process(site: Site, service: Service, files: dict[str, str]) -> Launch:
         cwd=str(site.root),
         files=files,
         folders=(str(site.data(service)),),
-        health=health.program(
-            site.python, listen, probe.path, probe.expect, authority=tls.authority
-        )
+        health=health.program(site, listen, probe.path, probe.expect, authority=tls.authority)
         if tls
         else (),
         digest=site.digest(*CODE),

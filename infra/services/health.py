@@ -1,6 +1,8 @@
 """Commands that ask a service from inside its container, with no more than its image has."""
 
-from infra.launch import Address
+import shlex
+
+from infra.launch import Address, Site
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - recognised, not bound
 LOOPBACK = "127.0.0.1"
@@ -39,12 +41,13 @@ def sealed(listen: Address, path: str, expect: str, authority: str) -> tuple[str
 
 
 def program(
-    python: str, listen: Address, path: str, expect: str, *, authority: str = ""
+    site: Site, listen: Address, path: str, expect: str, *, authority: str = ""
 ) -> tuple[str, ...]:
     """A page that holds `expect`, asked by the project's own probe; over TLS with an authority."""
     at = f"{inside(listen)}:{listen.port}"
-    ask = (python, "-m", "helix.adapters.probes", "http", at, path, expect)
-    return (*ask, "--ca", authority) if authority else ask
+    ask = [site.python, "-m", "helix.adapters.probes", "http", at, path, expect]
+    trusting = ["--ca", authority] if authority else []
+    return shell(f"cd {site.root} && exec {shlex.join([*ask, *trusting])}")
 
 
 def inside(listen: Address) -> str:

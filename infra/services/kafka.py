@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from helix.events import EVENT_BYTES_MAX
@@ -85,24 +85,16 @@ def _listeners(site: Site, broker: str) -> dict[str, object]:
     def both(where: Callable[[str, str], Address]) -> str:
         return f"{broker}://{where(NAME, 'broker')},{CONTROLLER}://{where(NAME, 'controller')}"
 
+    controllers = site.addresses(NAME, "controller")
     return {
         "process.roles": "broker,controller",
         "node.id": NODE_ID_FIRST + site.instance,
-        "controller.quorum.bootstrap.servers": _joined(site.addresses(NAME, "controller")),
+        "controller.quorum.bootstrap.servers": ",".join(map(str, controllers)),
         "listeners": both(site.listen),
         "advertised.listeners": both(site.address),
         "inter.broker.listener.name": broker,
         "controller.listener.names": CONTROLLER,
     }
-
-
-def bootstrap(site: Site) -> str:
-    """Every broker, for clients: any one of them that answers names the others."""
-    return _joined(site.addresses(NAME, "broker"))
-
-
-def _joined(addresses: Sequence[Address]) -> str:
-    return ",".join(str(address) for address in addresses)
 
 
 def _security(tls: Tls) -> dict[str, object]:

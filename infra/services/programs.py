@@ -39,7 +39,7 @@ def process(site: Site, service: Service, *, module: tuple[str, ...]) -> Launch:
             f"{PREFIX}HTTP__KEY": tls.key,
         }
     authority = tls.authority if tls else ""
-    ask = health.program(site.python, listen, probe.path, probe.expect, authority=authority)
+    ask = health.program(site, listen, probe.path, probe.expect, authority=authority)
     return Launch(
         name=service.name,
         argv=(site.python, "-m", *module),

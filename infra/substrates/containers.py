@@ -147,23 +147,21 @@ def certified(launch: Launch, tls: Tls) -> Launch:
 
 
 def started(launch: Launch) -> Launch:
-    """The launch begun by a script where something has to be done before its program.
+    """The launch begun by a script that does what has to be done before its program.
 
-    The script makes folders, runs the init steps and reads the part of the environment that holds
-    secrets from a file, so that nobody who may look at a container sees them; then it becomes the
-    program.
+    It makes folders, runs the init steps and reads the part of the environment that holds secrets
+    from a file, so that nobody who may look at a container sees them; then it becomes the program.
     """
-    hidden = {name: value for name, value in launch.env.items() if OPENING in value}
-    if not (hidden or launch.init or launch.folders):
-        return launch
     folder = CONFIGURATION / launch.name
     environment, script = str(folder / "environment"), str(folder / "start")
+    hidden = {name: value for name, value in launch.env.items() if OPENING in value}
     files = {script: "\n".join(_script(launch, environment if hidden else "")) + "\n"}
     if hidden:
         files[environment] = "".join(_export(name, value) for name, value in hidden.items())
     return msgspec.structs.replace(
         launch,
         argv=(SHELL, script, *launch.argv),
+        cwd="/",
         env={name: value for name, value in launch.env.items() if name not in hidden},
         files=launch.files | files,
         folders=(),
@@ -178,6 +176,7 @@ def _script(launch: Launch, environment: str) -> Iterator[str]:
         yield f". {environment}"
     if launch.folders:
         yield f"mkdir -p {shlex.join(launch.folders)}"
+    yield f"cd {shlex.quote(launch.cwd)}"
     for init in launch.init:
         yield from _init(init)
     yield 'exec "$@"'

@@ -27,10 +27,10 @@ TRIGGERS = "helix.triggers"  # on the bootstrap: another one runs it again
 PRIVATE = "0400"
 LOG_MB_MAX = "10"
 LOGS_KEPT = "3"
-HEALTH_EVERY_S = 10
+HEALTH_EVERY_S = 5
 HEALTH_ANSWER_S_MAX = 5
 HEALTH_RETRIES = 3
-WAIT_SLACK_S = 60  # a cold machine starts everything at once
+WAIT_SLACK_S = 240  # a small machine starts everything at once
 SHARES_PER_CORE = 1024
 
 
@@ -117,10 +117,10 @@ class Docker:
             image=self._image(one).image_id,
             entrypoints=list(one.launch.argv[:1]),
             command=list(one.launch.argv[1:]),
-            working_dir=one.launch.cwd,
             envs=[f"{name}={value}" for name, value in one.launch.env.items()],
             user=f"{one.uid}:{one.uid}",
             network_mode="host",
+            hosts=self._names(),
             mounts=self._mounts(one),
             uploads=self._uploads(one),
             labels=[docker.ContainerLabelArgs(label=k, value=v) for k, v in labels.items()],
@@ -157,6 +157,14 @@ class Docker:
                 provider=self._engine(one.instance.server), retain_on_delete=volume.kept
             ),
         )
+
+    def _names(self) -> list[docker.ContainerHostArgs]:
+        """Every server by name: Java asks for that of each peer, and not all have a resolver."""
+        used = dict.fromkeys(one.server for one in self.site.instances)
+        return [
+            docker.ContainerHostArgs(host=server, ip=self._settings.host(server).address)
+            for server in used
+        ]
 
     def _mounts(self, one: Container) -> list[docker.ContainerMountArgs]:
         binds = [bind.split(":", 1) for bind in self._settings.binds]

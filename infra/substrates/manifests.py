@@ -259,7 +259,6 @@ def _container(one: Container) -> Manifest:
         "image": one.reference,
         "imagePullPolicy": "IfNotPresent",
         "command": list(launch.argv),
-        "workingDir": launch.cwd,
         "env": [{"name": name, "value": value} for name, value in sorted(launch.env.items())],
         "ports": [{"name": port.name, "containerPort": port.number} for port in one.ports],
         "resources": {
@@ -273,7 +272,11 @@ def _container(one: Container) -> Manifest:
         "volumeMounts": [
             {"name": CONFIG, "mountPath": str(_folder(one)), "readOnly": True},
             {"name": SCRATCH, "mountPath": "/tmp"},  # noqa: S108 - the pod's own
-            *({"name": volume.name, "mountPath": volume.mount} for volume in one.volumes),
+            *(
+                # A folder of its own in the volume: file systems bring a `lost+found`.
+                {"name": volume.name, "mountPath": volume.mount, "subPath": volume.name}
+                for volume in one.volumes
+            ),
         ],
     }
     return found | ({} if one.ends else _probes(one)) | _stopping(one)

@@ -17,6 +17,9 @@ from infra.toolchain.places import state_folder
 
 HOST = Path(__file__).resolve().parent / "host"
 HOST_FILES = ("pulumi-language-python", "langhost.py", "executor.py")
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+LAUNCHER = "pulumi-resource-*"  # one in the folder of each stand-in, named as the engine asks
+HOST_FOLDER = "pulumi-host-"
 DIGEST_CHARS = 8
 PASSPHRASE_BYTES = 32
 
@@ -89,15 +92,27 @@ def passphrase(folder: Path) -> Path:
 
 
 def host(binary: Path, cache: Path) -> Path:
-    """A folder with the command and our language host side by side, as the engine looks for it."""
+    """A folder with the command, our language host and the plugins that cannot be had for it.
+
+    The engine looks there by name. The plugins run from this checkout, so each checkout has its
+    own folder. An official release never sees it: it brings the official plugins.
+    """
     sources = [HOST / name for name in HOST_FILES]
-    digest = hashlib.sha256(str(binary).encode())
+    digest = hashlib.sha256(f"{binary} {PLUGINS}".encode())
     for source in sources:
         digest.update(source.read_bytes())
-    folder = cache / f"pulumi-host-{digest.hexdigest()[:DIGEST_CHARS]}"
+    for launcher in launchers():
+        digest.update(launcher.name.encode())
+    folder = cache / f"{HOST_FOLDER}{digest.hexdigest()[:DIGEST_CHARS]}"
     if not folder.is_dir():
+        _sweep(cache)
         _fill(folder, binary, sources)
     return folder
+
+
+def launchers() -> list[Path]:
+    """The stand-ins for plugins that no package registry has."""
+    return sorted(PLUGINS.glob(f"*/{LAUNCHER}"))
 
 
 def _fill(folder: Path, binary: Path, sources: list[Path]) -> None:
@@ -107,11 +122,20 @@ def _fill(folder: Path, binary: Path, sources: list[Path]) -> None:
         os.link(binary, partial / binary.name)
         for source in sources:
             shutil.copy2(source, partial / source.name)
+        for launcher in launchers():
+            (partial / launcher.name).symlink_to(launcher)
         try:
             partial.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another process was first, with the same bytes
                 raise
+
+
+def _sweep(cache: Path) -> None:
+    """Folders of checkouts that are gone go too."""
+    for folder in cache.glob(f"{HOST_FOLDER}*"):
+        if any(not link.exists() for link in folder.glob(LAUNCHER)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made(folder: Path) -> Path:

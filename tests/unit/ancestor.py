@@ -15,7 +15,6 @@ from helix.topology.model import (
     Topology,
 )
 
-
 IMAGES = {
     "zookeeper": "confluentinc/cp-zookeeper:7.5.0",
     "kafka": "confluentinc/cp-kafka:7.5.0",

@@ -348,6 +348,45 @@ def test_a_build_never_changes_its_module_file(bench: Bench) -> None:
     assert f"-o {made}/bin/ m/cmd" in said
 
 
+@pytest.fixture
+def moduled(bench: Bench) -> Path:
+    """A `go` whose modules all lie in one folder with a single file."""
+    source = bench.folder / "module"
+    (source / "stages").mkdir(parents=True)
+    (source / "stages" / "ready.yaml").write_text("ready")
+    (bench.recipes / "tool").mkdir()
+    return bench.program("go", f'#!/bin/sh\n[ "$1" = list ] && echo {source}\nexit 0\n')
+
+
+def test_files_of_the_module_lie_beside_the_program(bench: Bench, moduled: Path) -> None:
+    artifact = Go(name="tool", version="1", module="m", package="m/cmd", files=("stages/*.yaml",))
+    made = bench.folder / "made"
+    made.mkdir()
+
+    golang.make(artifact, made, bench.shop, go=moduled)
+
+    assert (made / "stages" / "ready.yaml").read_text() == "ready"
+
+
+def test_files_the_module_does_not_have_are_named(bench: Bench, moduled: Path) -> None:
+    artifact = Go(name="tool", version="1", module="m", package="m/cmd", files=("gone/*.yaml",))
+    made = bench.folder / "made"
+    made.mkdir()
+
+    with pytest.raises(InvalidError, match="`tool`: the module has no `gone/"):
+        golang.make(artifact, made, bench.shop, go=moduled)
+
+
+def test_an_edited_program_of_ours_is_another_artifact(bench: Bench) -> None:
+    artifact = Go(name="tool", version="1", module="m", package="m/cmd")
+    (bench.recipes / "tool").mkdir()
+    before = fetch.path(artifact, bench.cache, recipes=bench.recipes)
+
+    (bench.recipes / "tool" / "main.go").write_text("package main")
+
+    assert fetch.path(artifact, bench.cache, recipes=bench.recipes) != before
+
+
 @pytest.mark.parametrize(
     ("version", "major"), [("5:7.0.15-1~deb12u5", "7"), ("15.14-0", "15"), ("", "")]
 )

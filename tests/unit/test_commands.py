@@ -1,6 +1,5 @@
 """The `helix` command, against the application itself."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,56 +8,27 @@ import httpx
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from litestar.testing import TestClient
 from structlog.testing import capture_logs
 
-from controlplane.app import create
-from controlplane.health import Monitor, Probes, Question
-from helix.adapters import fakes
-from helix.adapters.probes import Check
 from helix.client import calls
 from helix.client.commands import helix
 from helix.client.rest import Client
 from helix.client.transcripts import guessed, read
 from helix.errors import InvalidError
-from helix.ports import Credential
-from helix.settings import Settings
-from helix.topology.catalog import CATALOG
-from helix.topology.model import ProbeKind
+from tests.served import KEY, Handle, application
 from validation.meetings import SAMPLE
 
-KEY = "all"
-CREDENTIAL = Credential("k", "acme", frozenset({"read", "write"}))
-CHECK = Check(service="kafka", kind=ProbeKind.KAFKA, host="h", port=1)
 ENV = {"HELIX_URL": "http://testserver", "HELIX_API_KEY": KEY}
 TURNS = 168
 
 Run = Callable[..., Result]
-Handle = Callable[[httpx.Request], httpx.Response]
 
 
 @pytest.fixture
 def served() -> Iterator[Handle]:
     """The application as a transport's handler."""
-    world = fakes.world({hashlib.sha256(KEY.encode()).hexdigest(): CREDENTIAL})
-    asked = [Question(service="kafka", check=CHECK)]
-    monitor = Monitor(asked, world.clock, Probes(ask=lambda _: "asked"))
-    app = create(world, Settings(), CATALOG, monitor)
-    with TestClient(app) as inner:
-
-        def forward(request: httpx.Request) -> httpx.Response:
-            answer = inner.request(
-                request.method,
-                str(request.url),
-                content=request.content,
-                headers=dict(request.headers),
-            )
-            return httpx.Response(
-                answer.status_code, content=answer.content, headers=dict(answer.headers)
-            )
-
-        yield forward
-    monitor.close()
+    with application() as handle:
+        yield handle
 
 
 @pytest.fixture
@@ -80,8 +50,8 @@ def apart() -> Iterator[None]:
 
 
 def running(handle: Handle) -> Run:
-    def connect(url: str, api_key: str) -> Client:
-        return Client(url, api_key, transport=httpx.MockTransport(handle))
+    def connect(url: str, api_key: str, ca: str) -> Client:
+        return Client(url, api_key, ca=ca, transport=httpx.MockTransport(handle))
 
     def invoke(*words: object, env: dict[str, str] = ENV) -> Result:
         return CliRunner().invoke(helix, [str(word) for word in words], obj=connect, env=env)

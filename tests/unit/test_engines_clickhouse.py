@@ -36,7 +36,9 @@ PACKERS = {
 
 
 def config(folder: str = "/data") -> Config:
-    return Config("127.0.0.1", 8123, folder, 1024, 4, USERS)
+    return Config(
+        host="127.0.0.1", port=8123, data=folder, memory_mib_max=1024, threads=4, users=USERS
+    )
 
 
 def receiver(*pieces: bytes, whole: bool = True) -> Receive:

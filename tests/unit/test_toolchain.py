@@ -275,7 +275,9 @@ def test_the_command_lies_beside_the_language_host(tmp_path: Path) -> None:
 
     folder = pulumi.host(binary, tmp_path)
 
-    assert {file.name for file in folder.iterdir()} == {"pulumi", *pulumi.HOST_FILES}
+    plugins = {launcher.name for launcher in pulumi.launchers()}
+    assert "pulumi-resource-docker" in plugins
+    assert {file.name for file in folder.iterdir()} == {"pulumi", *pulumi.HOST_FILES, *plugins}
     assert (folder / "pulumi-language-python").stat().st_mode & 0o111
     assert pulumi.host(binary, tmp_path) == folder
     assert {entry.name for entry in tmp_path.iterdir()} == {"made", folder.name}

@@ -5,7 +5,6 @@ import jakarta.servlet.http.HttpServlet;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
-import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,12 +19,17 @@ import org.apache.iceberg.rest.RESTCatalogServlet;
 import org.eclipse.jetty.ee10.servlet.FilterHolder;
 import org.eclipse.jetty.ee10.servlet.ServletContextHandler;
 import org.eclipse.jetty.ee10.servlet.ServletHolder;
+import org.eclipse.jetty.server.HttpConnectionFactory;
 import org.eclipse.jetty.server.Server;
+import org.eclipse.jetty.server.ServerConnector;
+import org.eclipse.jetty.util.ssl.SslContextFactory;
 
 /**
  * The lake's catalogue: Iceberg's own REST servlet on one address. Started with a properties file:
  * {@code rest.host}, {@code rest.port}, {@code rest.token} (optional, then every request but
- * {@code /healthz} must bear it); all other lines configure the catalogue behind the servlet.
+ * {@code /healthz} must bear it), {@code rest.tls.keystore} (optional PKCS#12 with key and
+ * certificate, then it answers over TLS alone) and its {@code rest.tls.password}; all other lines
+ * configure the catalogue behind the servlet.
  */
 public final class IcebergRest {
   private static final String HEALTH = "/healthz";
@@ -46,13 +50,35 @@ public final class IcebergRest {
     handler.addServlet(new ServletHolder(new Health()), HEALTH);
     handler.addServlet(new ServletHolder(new RESTCatalogServlet(adapter)), "/*");
 
-    var server = new Server(new InetSocketAddress(host, port));
+    var server = new Server();
+    var tls = tls(settings);
+    var connector =
+        tls == null
+            ? new ServerConnector(server)
+            : new ServerConnector(server, tls, new HttpConnectionFactory());
+    connector.setHost(host);
+    connector.setPort(port);
+    server.addConnector(connector);
     server.setHandler(handler);
     server.setStopAtShutdown(true); // SIGTERM: answer what was asked, then leave
     server.start();
-    System.out.println("ready at http://" + host + ":" + port);
+    System.out.println("ready at " + (tls == null ? "http" : "https") + "://" + host + ":" + port);
     server.join();
     adapter.close();
+  }
+
+  /** What speaks TLS 1.2 or 1.3 with the key of the store; null where none is named. */
+  private static SslContextFactory.Server tls(Map<String, String> settings) {
+    var keystore = settings.getOrDefault("rest.tls.keystore", "");
+    if (keystore.isEmpty()) {
+      return null;
+    }
+    var tls = new SslContextFactory.Server();
+    tls.setKeyStoreType("PKCS12");
+    tls.setKeyStorePath(keystore);
+    tls.setKeyStorePassword(settings.getOrDefault("rest.tls.password", ""));
+    tls.setIncludeProtocols("TLSv1.3", "TLSv1.2");
+    return tls;
   }
 
   private static Map<String, String> read(Path file) throws IOException {

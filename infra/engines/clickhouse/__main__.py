@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         return 1
     # A client's own name for a query goes first; this one only fills the gap.
     app = Application(engine, users=config.users, ids=lambda: str(uuid.uuid4()))  # noqa: TID251 - root
-    return 0 if serve(app, host=config.host, port=config.port) else 1
+    return 0 if serve(app, config) else 1
 
 
 if __name__ == "__main__":

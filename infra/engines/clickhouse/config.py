@@ -6,6 +6,8 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from infra.engines.serving import Place
+
 MIB = 1024 * 1024
 PROCESS_MIB = 320  # the interpreter and the engine's own code, at rest
 ENGINE_MIB_MIN = 256
@@ -38,11 +40,9 @@ class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role
 
 
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Config(Place, frozen=True):
     """How one engine is run: `threads` requests at a time, within `memory_mib_max`."""
 
-    host: str
-    port: int
     data: str
     memory_mib_max: int
     threads: int

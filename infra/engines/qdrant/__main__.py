@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 1
     version = CATALOG.artifact("qdrant").version
     app = Application(collections, api_key=config.api_key, version=version)
-    return 0 if serve(app, host=config.host, port=config.port) else 1
+    return 0 if serve(app, config) else 1
 
 
 if __name__ == "__main__":

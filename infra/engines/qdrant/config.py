@@ -4,14 +4,14 @@ from typing import Annotated
 
 import msgspec
 
+from infra.engines.serving import Place
+
 POINTS_MIN = 10_000
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Config(Place, frozen=True):
     """Where the engine listens, keeps its data, whom it answers and when it builds an index."""
 
-    host: str
-    port: int
     data: str
     api_key: Annotated[str, msgspec.Meta(min_length=1)]
     # Below this a plain scan is as fast as the graph, and needs no building.
