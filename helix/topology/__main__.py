@@ -2,28 +2,34 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
 from helix.topology import check
 from helix.topology.catalog import CATALOG
-from helix.topology.tables import Grid, grids
+from helix.topology.tables import Grid, grids, losses
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Exit 1 when `--check` finds faults."""
     parser = argparse.ArgumentParser(prog="python -m helix.topology", description=__doc__)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the catalogue as one JSON document")
-    form.add_argument("--check", action="store_true", help="every fault of the catalogue")
-    arguments = parser.parse_args()
+    form.add_argument(
+        "--check",
+        action="store_true",
+        help="every fault of the catalogue, and what each server's loss would stop",
+    )
+    arguments = parser.parse_args(argv)
     if arguments.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(CATALOG)) + b"\n")
         return 0
     if arguments.check:
+        _show(losses(CATALOG))
         return _verdict(check.faults(CATALOG))
     for grid in grids(CATALOG):
-        sys.stdout.write(f"{grid.title}\n{aligned(grid)}\n")
+        _show(grid)
     return _verdict(check.faults(CATALOG))
 
 
@@ -39,6 +45,10 @@ def aligned(grid: Grid) -> str:
     )
 
 
+def _show(grid: Grid) -> None:
+    sys.stdout.write(f"{grid.title}\n{aligned(grid)}\n")
+
+
 def _verdict(faults: list[str]) -> int:
     for fault in faults:
         sys.stdout.write(f"fault: {fault}\n")
@@ -49,4 +59,4 @@ def _verdict(faults: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

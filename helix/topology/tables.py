@@ -17,6 +17,7 @@ class Grid(Record, frozen=True):
 def grids(topology: Topology) -> Iterator[Grid]:
     """Every table a reader of the catalogue wants, in reading order."""
     yield _servers(topology)
+    yield losses(topology)
     yield _services(topology)
     yield _ports(topology)
     yield _artifacts(topology)
@@ -35,11 +36,29 @@ def _servers(topology: Topology) -> Grid:
                 server.role,
                 f"{memory_gib:g} of {server.memory_gib:g}",
                 f"{cores:g} of {server.cores}",
-                ", ".join(check.lost_with(topology, server.name)),
             )
         )
-    columns = ("server", "role", "GiB booked", "cores booked", "stops when it is lost")
+    columns = ("server", "role", "GiB booked", "cores booked")
     return Grid(title="Servers", columns=columns, rows=tuple(rows))
+
+
+def losses(topology: Topology) -> Grid:
+    """What each server's loss stops, and what goes on without the instance it had there."""
+    columns = ("without", "stops", "stops too: lacks what it needs", "goes on elsewhere")
+    rows = tuple(_loss(topology, server.name) for server in topology.servers)
+    return Grid(title="The loss of a server", columns=columns, rows=rows)
+
+
+def _loss(topology: Topology, server: str) -> tuple[str, ...]:
+    lost = set(check.lost_with(topology, server))
+    placed = {
+        service.name
+        for service in topology.services
+        if any(placement.server == server for placement in service.placements)
+    }
+    return server, *(
+        ", ".join(sorted(names)) or "-" for names in (lost & placed, lost - placed, placed - lost)
+    )
 
 
 def _services(topology: Topology) -> Grid:

@@ -44,21 +44,26 @@ Configuration:
     Root: { level: INFO, AppenderRef: { ref: STDOUT } }
 """
 
+# Only what is named is asked of the broker: each answer takes processor time, and there are
+# thousands of beans.
 JMX = """\
 lowercaseOutputName: true
+includeObjectNames:
+- kafka.server:type=BrokerTopicMetrics,name=*
+- kafka.server:type=ReplicaManager,name=*
+- kafka.server:type=KafkaServer,name=BrokerState
+- kafka.controller:type=KafkaController,name=*
+- java.lang:*
 rules:
 - pattern: kafka.server<type=BrokerTopicMetrics, name=(.+)><>Count
   name: kafka_server_brokertopicmetrics_$1_total
   type: COUNTER
 - pattern: kafka.server<type=ReplicaManager, name=(.+)><>Value
   name: kafka_server_replicamanager_$1
-- pattern: kafka.controller<type=KafkaController, name=(.+)><>Value
-  name: kafka_controller_$1
-"""
-
-JMX_STATE = """\
 - pattern: kafka.server<type=KafkaServer, name=BrokerState><>Value
   name: kafka_server_brokerstate
+- pattern: kafka.controller<type=KafkaController, name=(.+)><>Value
+  name: kafka_controller_$1
 """
 RUNNING = "^kafka_server_brokerstate 3"
 
@@ -164,7 +169,7 @@ def files(site: Site) -> dict[str, str]:
     return {
         str(conf / "server.properties"): lines(settings),
         str(conf / "log4j2.yaml"): LOG4J,
-        str(conf / "jmx.yaml"): JMX + (JMX_STATE if tls else "") + jvm.JMX_RULE_JVM,
+        str(conf / "jmx.yaml"): JMX + jvm.JMX_RULE_JVM,
         **({_format(conf): "\n".join(_formatting(site, users=True))} if tls else {}),
     }
 

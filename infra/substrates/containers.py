@@ -12,7 +12,7 @@ from infra.launch import Init, Launch, Tls, check, secret
 from infra.provider.secrets import OPENING
 from infra.services import bootstrap
 from infra.services.registry import face
-from infra.substrates.hosted import CONFIGURATION, Hosted
+from infra.substrates.hosted import CONFIGURATION, LOOPBACK, Hosted
 from infra.substrates.plan import Instance
 
 SHELL = "/bin/sh"
@@ -112,10 +112,12 @@ def job(site: Hosted) -> Container:
     one = Instance(
         service=service.name, name=bootstrap.NAME, index=0, step=0, server=server, size=size
     )
-    seen = site.of(one)
+    # It is asked by nobody, and takes what it needs from others: it has no address of its own.
+    hosts = site.hosts | {one.name: LOOPBACK}
+    seen = msgspec.structs.replace(site, own=one, hosts=hosts)
     task = bootstrap.job(seen)
     launch = Launch(
-        name=task.name, argv=task.argv, check=check(seen, service), cwd=task.cwd, env=task.env
+        name=task.name, argv=task.argv, check=check(site, service), cwd=task.cwd, env=task.env
     )
     triggers = hashlib.sha256(msgspec.json.encode(task.triggers)).hexdigest()
     return _made(seen, service, launch, triggers=triggers)

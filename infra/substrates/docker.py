@@ -120,6 +120,7 @@ class Docker:
             envs=[f"{name}={value}" for name, value in one.launch.env.items()],
             user=f"{one.uid}:{one.uid}",
             network_mode="host",
+            hostname=one.instance.server,
             hosts=self._names(),
             mounts=self._mounts(one),
             uploads=self._uploads(one),
@@ -159,7 +160,7 @@ class Docker:
         )
 
     def _names(self) -> list[docker.ContainerHostArgs]:
-        """Every server by name: Java asks for that of each peer, and not all have a resolver."""
+        """Every server by name: Java asks for its own and its peers', and may have no resolver."""
         used = dict.fromkeys(one.server for one in self.site.instances)
         return [
             docker.ContainerHostArgs(host=server, ip=self._settings.host(server).address)

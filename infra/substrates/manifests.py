@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from helix.errors import TopologyError
-from helix.topology.model import Exposure, Record, Service, Volume
+from helix.topology.model import Exposure, Port, Record, Service, Volume
 from infra.substrates.containers import Container
 from infra.substrates.hosted import CONFIGURATION
 
@@ -19,18 +19,26 @@ SERVICE = "helix/service"
 INSTANCE = "helix/instance"
 SERVER = "helix/server"  # a node's label: which server of the plan it stands for
 CHECKSUM = "helix/checksum"
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
+HOSTNAME = "kubernetes.io/hostname"
+# Of the most used controller; the others tell by the port's `appProtocol`, or ignore it.
+BACKEND_PROTOCOL = "nginx.ingress.kubernetes.io/backend-protocol"
 SCALED = "control-plane"  # the one service of which any number of equal replicas may run
 REPLICAS_MIN = 2
 REPLICAS_MAX = 6
 CPU_PERCENT = 70
 PERIOD_S = 10
 START_PERIOD_S = 5
+START_SLACK_S = 600  # a store that recovers its log is not ended while it does
+ROLLOUT_S_MAX = 1200  # with the image to be fetched before
 ANSWER_S_MAX = 5
-FAILURES_MAX = 6
+UNREADY_FAILURES = 3
+DEAD_FAILURES = 6
 JOB_RETRIES = 6
 STOP_SLACK_S = 5
 SCRATCH = "scratch"
 CONFIG = "configuration"
+FILE_MODE = 0o440
 
 
 class Namespace(Record, frozen=True):
@@ -52,16 +60,22 @@ class Namespace(Record, frozen=True):
             "labels": labels or {STACK: self.stack},
         }
 
+    def pods(self, **wanted: str) -> dict[str, str]:
+        """What pods of the stack are selected by: its own ones, of a `service` or `instance`."""
+        return {STACK: self.stack} | {f"helix/{key}": value for key, value in wanted.items()}
+
 
 def shared(where: Namespace) -> list[Manifest]:
     """The namespace, and the policy that nobody but the stack reaches anything of it."""
+    labels = {STACK: where.stack, POD_SECURITY: "restricted"}
+    alone: Manifest = {"from": [{"podSelector": {"matchLabels": where.pods()}}]}
     return [
         {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": where.name, "labels": {STACK: where.stack}},
+            "metadata": {"name": where.name, "labels": labels},
         },
-        _policy(where, "stack-only", {STACK: where.stack}, [{"from": _stack(where)}]),
+        _policy(where, "stack-only", where.pods(), alone),
     ]
 
 
@@ -75,7 +89,8 @@ def of_service(
     )
     if ports:
         rule = {"ports": [{"port": number, "protocol": "TCP"} for number in ports]}
-        found.append(_policy(where, f"{service.name}-clients", {SERVICE: service.name}, [rule]))
+        selected = where.pods(service=service.name)
+        found.append(_policy(where, f"{service.name}-clients", selected, rule))
     if _scales(service.name) or len({one.instance.server for one in instances}) > 1:
         found.append(_budget(where, service))
     if _scales(service.name):
@@ -85,12 +100,17 @@ def of_service(
     return found
 
 
-def of_instance(where: Namespace, one: Container) -> list[Manifest]:
-    """Configuration, address and workload of an instance."""
+def of_instance(where: Namespace, one: Container, fingerprint: str = "") -> list[Manifest]:
+    """Configuration, address and workload of an instance.
+
+    `fingerprint` tells of the secrets it reads: with another one, or another configuration, its
+    pod is made anew.
+    """
+    workload = _stateful if one.volumes else _deployment
     return [
         *configuration(where, one),
         _address(where, one),
-        _deployment(where, one) if _replaceable(one) else _stateful(where, one),
+        workload(where, one, _template(where, one, fingerprint)),
     ]
 
 
@@ -100,41 +120,35 @@ def configuration(where: Namespace, one: Container) -> list[Manifest]:
     The Secret's values still hold references: whoever places it replaces them.
     """
     labels = where.labels(one)
-    config, private = _keys(one.public), _keys(one.private | one.launch.binaries)
+    config, texts, binaries = _keys(one.public), _keys(one.private), _keys(one.launch.binaries)
     found: list[Manifest] = []
     if config:
-        data = {key: one.public[path] for key, path in config.items()}
         found.append(
             {
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": where.metadata(one.name, labels),
-                "data": data,
+                "data": {key: one.public[path] for key, path in config.items()},
             }
         )
-    if private:
-        texts = {key: one.private[path] for key, path in private.items() if path in one.private}
+    if texts or binaries:
         found.append(
             {
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": where.metadata(one.name, labels),
                 "type": "Opaque",
-                "stringData": texts,
-                "data": {
-                    key: one.launch.binaries[path]
-                    for key, path in private.items()
-                    if path in one.launch.binaries
-                },
+                "stringData": {key: one.private[path] for key, path in texts.items()},
+                "data": {key: one.launch.binaries[path] for key, path in binaries.items()},
             }
         )
     return found
 
 
-def task(where: Namespace, one: Container) -> list[Manifest]:
+def task(where: Namespace, one: Container, fingerprint: str = "") -> list[Manifest]:
     """A container that ends, as a Job; another name for other triggers, since a Job is final."""
     name = f"{one.name}-{one.triggers[:8]}"
-    template = _template(where, one)
+    template = _template(where, one, fingerprint)
     template["spec"]["restartPolicy"] = "OnFailure"
     return [
         *configuration(where, one),
@@ -145,11 +159,6 @@ def task(where: Namespace, one: Container) -> list[Manifest]:
             "spec": {"backoffLimit": JOB_RETRIES, "template": template},
         },
     ]
-
-
-def _replaceable(one: Container) -> bool:
-    """Whether another pod may take its place at any time: no data, no identity of its own."""
-    return not one.volumes and one.name == one.instance.service
 
 
 def _scales(service: str) -> bool:
@@ -164,11 +173,8 @@ def _keys(files: dict[str, str]) -> dict[str, str]:
 def _address(where: Namespace, one: Container) -> Manifest:
     """The name under which others reach the instance, before it is ready too: quorums need that."""
     spec: Manifest = {
-        "selector": {INSTANCE: one.name, STACK: where.stack},
-        "ports": [
-            {"name": port.name, "port": port.number, "protocol": "TCP", "targetPort": port.number}
-            for port in one.ports
-        ],
+        "selector": where.pods(instance=one.name),
+        "ports": [_port(port) for port in _reachable(one)],
     }
     if not _scales(one.instance.service):
         spec |= {"clusterIP": "None", "publishNotReadyAddresses": True}
@@ -180,7 +186,27 @@ def _address(where: Namespace, one: Container) -> Manifest:
     }
 
 
-def _stateful(where: Namespace, one: Container) -> Manifest:
+def _reachable(one: Container) -> list[Port]:
+    """The ports others may come to at all."""
+    return [port for port in one.ports if port.exposure is not Exposure.LOOPBACK]
+
+
+def _port(port: Port) -> Manifest:
+    """What clients ask by HTTP speaks TLS: whoever stands before it has to know."""
+    told = {"appProtocol": "https"} if _speaks_https(port) else {}
+    return {
+        "name": port.name,
+        "port": port.number,
+        "protocol": "TCP",
+        "targetPort": port.number,
+    } | told
+
+
+def _speaks_https(port: Port) -> bool:
+    return port.name == "http" and port.exposure is Exposure.CLIENTS
+
+
+def _stateful(where: Namespace, one: Container, template: Manifest) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -188,21 +214,24 @@ def _stateful(where: Namespace, one: Container) -> Manifest:
         "spec": {
             "serviceName": one.name,
             "replicas": 1,
-            "selector": {"matchLabels": {INSTANCE: one.name, STACK: where.stack}},
+            # Else a pod that never became ready would keep its mended successor away.
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": where.pods(instance=one.name)},
             "persistentVolumeClaimRetentionPolicy": {
                 "whenDeleted": "Retain",
                 "whenScaled": "Retain",
             },
-            "template": _template(where, one),
+            "template": template,
             "volumeClaimTemplates": [_claim(where, one, volume) for volume in one.volumes],
         },
     }
 
 
-def _deployment(where: Namespace, one: Container) -> Manifest:
+def _deployment(where: Namespace, one: Container, template: Manifest) -> Manifest:
     spec: Manifest = {
-        "selector": {"matchLabels": {INSTANCE: one.name, STACK: where.stack}},
-        "template": _template(where, one),
+        "progressDeadlineSeconds": ROLLOUT_S_MAX,
+        "selector": {"matchLabels": where.pods(instance=one.name)},
+        "template": template,
     }
     if not _scales(one.instance.service):  # how many of the others is the autoscaler's business
         spec |= {"replicas": 1, "strategy": {"type": "Recreate"}}
@@ -226,30 +255,35 @@ def _claim(where: Namespace, one: Container, volume: Volume) -> Manifest:
     }
 
 
-def _template(where: Namespace, one: Container) -> Manifest:
-    launch = one.launch
-    files = msgspec.json.encode((launch.files, launch.binaries, launch.digest), order="sorted")
+def _template(where: Namespace, one: Container, fingerprint: str) -> Manifest:
     return {
         "metadata": {
             "labels": where.labels(one),
-            "annotations": {CHECKSUM: hashlib.sha256(files).hexdigest()},
+            "annotations": {CHECKSUM: _checksum(one, fingerprint)},
         },
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": launch.stop_s_max + STOP_SLACK_S,
+            "terminationGracePeriodSeconds": one.launch.stop_s_max + STOP_SLACK_S,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": one.uid,
                 "runAsGroup": one.uid,
                 "fsGroup": one.uid,
+                "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "affinity": _affinity(one),
+            "affinity": _affinity(where, one),
             "containers": [_container(one)],
             "volumes": [_files(one), {"name": SCRATCH, "emptyDir": {}}],
         },
     }
+
+
+def _checksum(one: Container, fingerprint: str) -> str:
+    """Of all that a running process has read already."""
+    read = (one.launch.files, one.launch.binaries, one.launch.digest, fingerprint)
+    return hashlib.sha256(msgspec.json.encode(read, order="sorted")).hexdigest()
 
 
 def _container(one: Container) -> Manifest:
@@ -260,7 +294,10 @@ def _container(one: Container) -> Manifest:
         "imagePullPolicy": "IfNotPresent",
         "command": list(launch.argv),
         "env": [{"name": name, "value": value} for name, value in sorted(launch.env.items())],
-        "ports": [{"name": port.name, "containerPort": port.number} for port in one.ports],
+        "ports": [
+            {"name": port.name, "containerPort": port.number, "protocol": "TCP"}
+            for port in _reachable(one)
+        ],
         "resources": {
             "requests": {"memory": f"{size.memory_mib}Mi", "cpu": f"{round(size.cores * 1000)}m"},
             "limits": {"memory": f"{size.memory_mib}Mi"},
@@ -270,7 +307,7 @@ def _container(one: Container) -> Manifest:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": CONFIG, "mountPath": str(_folder(one)), "readOnly": True},
+            {"name": CONFIG, "mountPath": str(CONFIGURATION), "readOnly": True},
             {"name": SCRATCH, "mountPath": "/tmp"},  # noqa: S108 - the pod's own
             *(
                 # A folder of its own in the volume: file systems bring a `lost+found`.
@@ -285,17 +322,15 @@ def _container(one: Container) -> Manifest:
 def _probes(one: Container) -> Manifest:
     """Ready when it works; alive while it takes connections: a quorum that is lost kills nobody."""
     ask = {"exec": {"command": list(one.launch.health)}, "timeoutSeconds": ANSWER_S_MAX}
+    starts = (one.start_s_max + START_SLACK_S) // START_PERIOD_S
     return {
-        "startupProbe": ask
-        | {
-            "periodSeconds": START_PERIOD_S,
-            "failureThreshold": max(1, one.start_s_max // START_PERIOD_S),
-        },
-        "readinessProbe": ask | {"periodSeconds": PERIOD_S, "failureThreshold": 3},
+        "startupProbe": ask | {"periodSeconds": START_PERIOD_S, "failureThreshold": starts},
+        "readinessProbe": ask | {"periodSeconds": PERIOD_S, "failureThreshold": UNREADY_FAILURES},
         "livenessProbe": {
             "tcpSocket": {"port": one.launch.check.port},
+            "timeoutSeconds": ANSWER_S_MAX,
             "periodSeconds": PERIOD_S,
-            "failureThreshold": FAILURES_MAX,
+            "failureThreshold": DEAD_FAILURES,
         },
     }
 
@@ -308,62 +343,62 @@ def _stopping(one: Container) -> Manifest:
     return {"lifecycle": {"preStop": {"exec": {"command": ["sh", "-c", f"kill -{signal} 1"]}}}}
 
 
-def _folder(one: Container) -> PurePosixPath:
-    return PurePosixPath(CONFIGURATION) / (one.name if one.ends else one.instance.service)
-
-
 def _files(one: Container) -> Manifest:
     """The instance's files at their paths, whichever object they come from."""
-    folder = _folder(one)
-    for path in (*one.launch.files, *one.launch.binaries):
-        if not PurePosixPath(path).is_relative_to(folder):
-            raise TopologyError(
-                f"`{one.name}` wants a file at `{path}`: on Kubernetes it must be below `{folder}`;"
-                " let an init step copy it"
-            )
     sources = [
         {
             kind: {
                 "name": one.name,
-                "items": [
-                    {"key": key, "path": str(PurePosixPath(path).relative_to(folder))}
-                    for key, path in _keys(files).items()
-                ],
+                "items": [{"key": key, "path": _inside(one, path)} for key, path in keys.items()],
             }
         }
-        for kind, files in (
-            ("configMap", one.public),
-            ("secret", one.private | one.launch.binaries),
+        for kind, keys in (
+            ("configMap", _keys(one.public)),
+            ("secret", _keys(one.private | one.launch.binaries)),
         )
-        if files
+        if keys
     ]
-    return {"name": CONFIG, "projected": {"defaultMode": 0o440, "sources": sources}}
+    return {"name": CONFIG, "projected": {"defaultMode": FILE_MODE, "sources": sources}}
 
 
-def _affinity(one: Container) -> Manifest:
-    """Near its server of the plan, and never beside another member of its own quorum."""
+def _inside(one: Container, path: str) -> str:
+    """The path below the one folder that holds all configuration."""
+    if not PurePosixPath(path).is_relative_to(CONFIGURATION):
+        raise TopologyError(
+            f"`{one.name}` wants a file at `{path}`: on Kubernetes it must be below"
+            f" `{CONFIGURATION}`; let an init step copy it"
+        )
+    return str(PurePosixPath(path).relative_to(CONFIGURATION))
+
+
+def _affinity(where: Namespace, one: Container) -> Manifest:
+    """Near its server of the plan, and apart from others of its service.
+
+    Members of a quorum never share a node; whatever else runs more than once avoids it.
+    """
+    service = one.instance.service
+    apart: Manifest = {
+        "labelSelector": {"matchLabels": where.pods(service=service)},
+        "topologyKey": HOSTNAME,
+    }
+    spread: Manifest = {
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "podAffinityTerm": apart}
+        ]
+    }
+    if _scales(service):
+        return {"podAntiAffinity": spread}
     wish = {"key": SERVER, "operator": "In", "values": [one.instance.server]}
     node = {"weight": 100, "preference": {"matchExpressions": [wish]}}
-    found: Manifest = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [node]}}
-    if one.volumes and one.name != one.instance.service:
-        found["podAntiAffinity"] = {
-            "requiredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "labelSelector": {"matchLabels": {SERVICE: one.instance.service}},
-                    "topologyKey": "kubernetes.io/hostname",
-                }
-            ]
-        }
-    return found
+    near: Manifest = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [node]}}
+    if one.volumes and one.name != service:
+        alone = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
+        return near | {"podAntiAffinity": alone}
+    return near
 
 
-def _stack(where: Namespace) -> list[Manifest]:
-    return [{"podSelector": {"matchLabels": {STACK: where.stack}}}]
-
-
-def _policy(
-    where: Namespace, name: str, selected: dict[str, str], ingress: list[Manifest]
-) -> Manifest:
+def _policy(where: Namespace, name: str, selected: dict[str, str], rule: Manifest) -> Manifest:
+    """Lets in what the rule says and, of what it selects, nothing else that no policy lets in."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -371,7 +406,7 @@ def _policy(
         "spec": {
             "podSelector": {"matchLabels": selected},
             "policyTypes": ["Ingress"],
-            "ingress": ingress,
+            "ingress": [rule],
         },
     }
 
@@ -383,7 +418,7 @@ def _budget(where: Namespace, service: Service) -> Manifest:
         "metadata": where.metadata(service.name),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": {SERVICE: service.name, STACK: where.stack}},
+            "selector": {"matchLabels": where.pods(service=service.name)},
         },
     }
 
@@ -408,11 +443,16 @@ def _scaler(where: Namespace, service: Service) -> Manifest:
 
 
 def _ingress(where: Namespace, service: Service, one: Container) -> Manifest:
+    """The API under its public name; the certificate of that name is the cluster's to bring."""
     backend = {"service": {"name": one.name, "port": {"number": one.ports[0].number}}}
     path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    metadata = where.metadata(service.name)
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": where.metadata(service.name),
-        "spec": {"rules": [{"host": where.ingress, "http": {"paths": [path]}}]},
+        "metadata": metadata | {"annotations": {BACKEND_PROTOCOL: "HTTPS"}},
+        "spec": {
+            "tls": [{"hosts": [where.ingress], "secretName": f"{service.name}-ingress"}],
+            "rules": [{"host": where.ingress, "http": {"paths": [path]}}],
+        },
     }

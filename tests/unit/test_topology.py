@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from helix.topology import __main__ as command
 from helix.topology import check
 from helix.topology.catalog import CATALOG
 from helix.topology.model import (
@@ -22,6 +23,7 @@ from helix.topology.model import (
     Size,
     Topology,
 )
+from helix.topology.tables import losses
 from tests.unit.ancestor import ANCESTOR
 
 DATA_ONLY = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
@@ -185,6 +187,20 @@ def test_losing_a_server_stops_what_has_no_instance_elsewhere_and_what_needs_it(
 
     assert check.lost_with(topology, "a") == ["single", "user"]
     assert check.lost_with(topology, "b") == ["user"]
+
+
+def test_the_check_says_what_stops_with_each_server(capsys: pytest.CaptureFixture[str]) -> None:
+    without = {row[0]: row[1:] for row in losses(CATALOG).rows}
+
+    stops, stops_too, goes_on = without["server-2"]
+    assert "postgres" in stops.split(", ")
+    assert "control-plane" in stops_too.split(", ")
+    assert "kafka" in goes_on.split(", ")
+
+    assert command.main(["--check"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {server}  " in said for server in without)
+    assert stops in said
 
 
 def test_a_smaller_cluster_holds_the_replicas_it_can() -> None:

@@ -1,0 +1,76 @@
+"""Secrets that have grown old: certificates near their end, passwords kept too long."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from helix.topology.model import Record
+from infra.certificates.authority import Row
+from infra.certificates.issuing import RENEW_DAYS
+from infra.drift.model import Cure, Drift, Kind
+
+PASSWORD_DAYS_MAX = 365
+MASTER = "master secret"
+
+
+class Made(Record, frozen=True):
+    """A secret and when it became what it is."""
+
+    name: str
+    at: datetime
+
+
+def passwords(home: Path) -> list[Made]:
+    """The master secret, and each password that has another version than the one it began with.
+
+    A first version is as old as the master it derives from.
+    """
+    versions = home / "versions"
+    later = [
+        path
+        for path in (sorted(versions.iterdir()) if versions.is_dir() else [])
+        if int(path.read_text()) > 1
+    ]
+    return [_made(MASTER, home / "secret"), *(_made(path.name, path) for path in later)]
+
+
+def old_passwords(made: Sequence[Made], now: datetime) -> list[Drift]:
+    """Those kept longer than they should be."""
+    longest = timedelta(days=PASSWORD_DAYS_MAX)
+    return [
+        _aged(
+            one.name,
+            f"at most {PASSWORD_DAYS_MAX} days old",
+            f"{(now - one.at).days} days old",
+            Cure.ROTATE,
+        )
+        for one in made
+        if now - one.at > longest
+    ]
+
+
+def certificates(rows: Sequence[Row], known: Mapping[str, Sequence[str]]) -> list[Drift]:
+    """Those that end soon, and those whose holder is reached under other names by now."""
+    return [drift for row in rows for drift in _certificate(row, known.get(row.name, row.hosts))]
+
+
+def _certificate(row: Row, hosts: Sequence[str]) -> Iterator[Drift]:
+    # The authorities stand among the rows without hosts: they are replaced step by step.
+    cure = Cure.UP if row.hosts else Cure.ROTATE
+    if row.days_left < RENEW_DAYS:
+        ends = f"until {row.ends:%Y-%m-%d}"
+        yield _aged(f"tls.{row.name}", f"good for {RENEW_DAYS} days more", ends, cure)
+    elif set(row.hosts) != set(hosts):
+        yield _aged(f"tls.{row.name}", _listed(hosts), _listed(row.hosts), cure)
+
+
+def _listed(hosts: Sequence[str]) -> str:
+    return f"good for {', '.join(sorted(hosts))}"
+
+
+def _made(name: str, path: Path) -> Made:
+    return Made(name=name, at=datetime.fromtimestamp(path.stat().st_mtime, UTC))
+
+
+def _aged(name: str, declared: str, live: str, cure: Cure) -> Drift:
+    return Drift(kind=Kind.SECRET_AGE, name=name, declared=declared, live=live, cure=cure)
