@@ -19,7 +19,7 @@ from helix.client.wire import Evidence, HealthReport, Status
 from helix.errors import UnavailableError
 from helix.ports import Clock
 from helix.settings import Settings
-from helix.topology.model import Exposure, Service, Topology, port_of
+from helix.topology.model import Service, Topology, port_of
 
 LOOK_S_MAX = 5.0
 FRESH_S = 1.0  # many callers, one look
@@ -78,9 +78,8 @@ def _of(service: Service, settings: Settings, run: Sequence[Instance]) -> list[Q
 
 def _check(service: Service, settings: Settings, instance: Instance) -> Check:
     probe = service.probe
-    at = instance.ports[port_of(service, probe.port).name]
-    exposed = port_of(service, probe.port).exposure is Exposure.CLIENTS
-    ca = _authority(service.name, settings) if exposed else ""
+    at = instance.ports[probe.port]
+    ca = _authority(service.name, settings) if port_of(service, probe.port).tls else ""
     user, password, path = _credentials(service.name, settings)
     return Check(
         service=service.name,
@@ -99,7 +98,7 @@ def _check(service: Service, settings: Settings, instance: Instance) -> Check:
 
 
 def _authority(service: str, settings: Settings) -> str:
-    """Who signed what the service shows to its clients; empty without TLS."""
+    """Who signed what the service shows to whoever asks; empty without TLS."""
     authorities = {
         "kafka": settings.kafka.ca,
         "postgres": settings.postgres.ca,

@@ -94,9 +94,9 @@ SERVICES = (
         image="zookeeper",
         artifact="zookeeper",
         ports=(
-            Port(name="client", number=2181, exposure=Exposure.SERVERS),
-            Port(name="peer", number=2888, exposure=Exposure.SERVERS),
-            Port(name="election", number=3888, exposure=Exposure.SERVERS),
+            Port(name="client", number=2181, exposure=Exposure.SERVERS, sealed=True),
+            Port(name="peer", number=2888, exposure=Exposure.SERVERS, sealed=True),
+            Port(name="election", number=3888, exposure=Exposure.SERVERS, sealed=True),
             Port(name="metrics", number=7000, exposure=Exposure.SERVERS),
         ),
         placements=(
@@ -117,7 +117,7 @@ SERVICES = (
         artifact="kafka",
         ports=(
             Port(name="broker", number=9092),
-            Port(name="controller", number=9093, exposure=Exposure.SERVERS),
+            Port(name="controller", number=9093, exposure=Exposure.SERVERS, sealed=True),
             Port(name="metrics", number=9404, exposure=Exposure.SERVERS),
         ),
         placements=(

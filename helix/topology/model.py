@@ -44,6 +44,12 @@ class Port(Record, frozen=True):
     name: str
     number: int
     exposure: Exposure = Exposure.CLIENTS
+    sealed: bool = False  # speaks TLS to the stack's own servers too; to clients it always does
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS wherever the stack has certificates."""
+        return self.sealed or self.exposure is Exposure.CLIENTS
 
 
 class ProbeKind(StrEnum):

@@ -8,7 +8,7 @@ Object = dict[str, Any]
 
 SERVER_LABEL = "helix/server"
 PODS_MAX = 110
-VOLUME_GIB = 1024
+VOLUME_GIB = 4096  # larger than the catalogue's largest
 STORAGE_CLASS = "standard"
 
 

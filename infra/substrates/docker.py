@@ -23,6 +23,7 @@ from infra.substrates.wanted import Sizes, Wanted
 
 Lookup = Callable[[str], str]
 
+CODE = "helix.code"  # a digest of what it runs: edited code replaces exactly its container
 TRIGGERS = "helix.triggers"  # on the bootstrap: another one runs it again
 PRIVATE = "0400"
 LOG_MB_MAX = "10"
@@ -110,7 +111,7 @@ class Docker:
     def _container(
         self, one: Container, after: Sequence[pulumi.Resource], **own: Any
     ) -> docker.Container:
-        labels = {LABEL: self.site.stack} | ({TRIGGERS: one.triggers} if one.triggers else {})
+        labels = {LABEL: self.site.stack, CODE: one.launch.digest, TRIGGERS: one.triggers}
         return docker.Container(
             one.name,
             name=self._name(one),
@@ -124,7 +125,11 @@ class Docker:
             hosts=self._names(),
             mounts=self._mounts(one),
             uploads=self._uploads(one),
-            labels=[docker.ContainerLabelArgs(label=k, value=v) for k, v in labels.items()],
+            labels=[
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in labels.items()
+                if value
+            ],
             ulimits=_ulimits(one),
             stop_signal=f"SIG{one.launch.stop_signal}",
             stop_timeout=one.launch.stop_s_max,

@@ -1,6 +1,7 @@
 """Kubernetes: one workload an instance, in one namespace of any conformant cluster."""
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from infra.provider.secrets import resolve
 from infra.substrates import manifests
 from infra.substrates.containers import Container, containers, job
 from infra.substrates.hosted import Hosted
-from infra.substrates.manifests import Manifest, Namespace
+from infra.substrates.manifests import ROLLOUT_S_MAX, Manifest, Namespace
 from infra.substrates.wanted import Wanted
 
 Lookup = Callable[[str], str]
 
+WAIT = f"{ROLLOUT_S_MAX}s"
+PATIENT = pulumi.CustomTimeouts(create=WAIT, update=WAIT, delete=WAIT)
 KINDS: dict[tuple[str, str], Callable[..., pulumi.Resource]] = {
     ("v1", "Namespace"): k8s.core.v1.Namespace,
     ("v1", "ConfigMap"): k8s.core.v1.ConfigMap,
@@ -52,12 +55,19 @@ class Kubernetes:
         self._where = Namespace(name=settings.namespace, stack=site.stack, ingress=settings.ingress)
         self._lookup = lookup
         self._formed = formed
+        self._real = not (settings.render or pulumi.runtime.is_dry_run())
         self._cluster = k8s.Provider(
             "cluster",
-            kubeconfig=settings.kubeconfig or None,
+            # As a text it holds the cluster's own credentials.
+            kubeconfig=pulumi.Output.secret(settings.kubeconfig) if settings.kubeconfig else None,
             context=settings.context or None,
             render_yaml_to_directory=settings.render or None,
             enable_server_side_apply=True,
+            # A checksum in the pods' template rolls them; their files are changed where they are.
+            enable_config_map_mutable=True,
+            enable_secret_mutable=True,
+            # What an interrupted `up` has made, and the namespace that is kept, are taken over.
+            upsert_existing_objects=True,
         )
         self._shared = [self._apply(one, ()) for one in manifests.shared(self._where)]
 
@@ -79,14 +89,23 @@ class Kubernetes:
         rolling = self._formed.exists()
         for one in instances:
             before = [*after, *placed] if rolling else after
-            placed.extend(self._all(manifests.of_instance(self._where, one), before))
+            rendered = manifests.of_instance(self._where, one, self._fingerprint(one))
+            placed.extend(self._all(rendered, before))
         return [*placed, *self._all(manifests.of_service(self._where, service, instances), after)]
 
     def bootstrap(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         """A Job; `formed` says from then on that the stack has run."""
-        *_, made = self._all(manifests.task(self._where, job(self.site)), after)
-        made.urn.apply(lambda _: self._formed.touch())
+        one = job(self.site)
+        *_, made = self._all(manifests.task(self._where, one, self._fingerprint(one)), after)
+        if self._real:
+            made.urn.apply(lambda _: self._formed.touch())
         return made
+
+    def _fingerprint(self, one: Container) -> str:
+        """Of the secrets it reads: a new certificate is a change like any other."""
+        held = {**one.private, **one.launch.binaries}
+        texts = [resolve(held[path], self._lookup) for path in sorted(held)]
+        return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
     def _all(
         self, rendered: Sequence[Manifest], after: Sequence[pulumi.Resource]
@@ -106,7 +125,13 @@ class Kubernetes:
         return KINDS[manifest["apiVersion"], kind](
             f"{name}-{kind.lower()}",
             **body,
-            opts=pulumi.ResourceOptions(provider=self._cluster, depends_on=list(after)),
+            opts=pulumi.ResourceOptions(
+                provider=self._cluster,
+                depends_on=list(after),
+                custom_timeouts=PATIENT,
+                # The claims are in it, and with them the data.
+                retain_on_delete=kind == "Namespace",
+            ),
         )
 
     def _encoded(self, body: Manifest) -> pulumi.Output[dict[str, str]]:

@@ -11,11 +11,12 @@ from infra.toolchain.plugins.kubernetes.api import Api
 from infra.toolchain.plugins.kubernetes.kubeconfig import DEFAULT_NAMESPACE, access
 from infra.toolchain.plugins.kubernetes.targets import Cluster, Files, Nowhere, Target
 
-# What changes nothing for objects applied by the server.
+# What changes nothing here: objects that exist already are always taken over.
 IGNORED = (
     "pluginDownloadURL",
     "suppressDeprecationWarnings",
     "suppressHelmHookWarnings",
+    "upsertExistingObjects",
     "version",
 )
 
