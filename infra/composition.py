@@ -90,6 +90,7 @@ def hosted_site(settings: Wanted, env: Mapping[str, str], stack: str) -> Hosted:
         servers=settings.servers,
         laptop=settings.sizes is Sizes.LAPTOP,
         without={*settings.disabled, *settings.adopt},
+        memory_mib=settings.memory_mib,
     )
     on_cluster = settings.substrate is Kind.KUBERNETES
     return Hosted(

@@ -17,12 +17,13 @@ from helix.errors import ConflictError, HelixError, UnavailableError
 from helix.settings import from_env
 from helix.topology.catalog import CATALOG
 from infra.certificates.vault import stack_vault
-from infra.composition import hosted_site, identities, now
+from infra.composition import FORMED, hosted_site, identities, now
 from infra.orphans import die_with_parent, holder, is_abandoned
 from infra.outputs import Outputs, read
 from infra.provider.files import write_private
 from infra.provider.launcher import end
 from infra.provider.secrets import vault
+from infra.substrates import claims
 from infra.substrates.wanted import PREFIX, Kind, Wanted, typed
 from infra.toolchain.ports import conflicts
 from infra.toolchain.ports import wanted as ports
@@ -192,6 +193,10 @@ def down(stack: Stack) -> None:
         return
     unlock(stack)
     stack.run("destroy", "--yes", "--skip-preview", *QUIET)
+    (stack.home / FORMED).unlink(missing_ok=True)  # quorums are formed anew
+    settings = stack.wanted()
+    if settings.substrate is Kind.KUBERNETES:
+        _say(f"namespace `{settings.namespace}` and the claims in it are kept, with their data")
 
 
 def purge(stack: Stack) -> None:
@@ -199,8 +204,7 @@ def purge(stack: Stack) -> None:
     down(stack)
     if stack.exists():
         settings = stack.wanted()
-        if settings.substrate is Kind.DOCKER:
-            delete_volumes(stack, settings)
+        delete_data(stack, settings)
         stack.ask("stack", "rm", "--yes", stack.name)
     shutil.rmtree(stack.home, ignore_errors=True)
     if not json.loads(stack.ask("stack", "ls", "--json")):
@@ -208,12 +212,16 @@ def purge(stack: Stack) -> None:
     _say(f"stack `{stack.name}` is gone; downloads stay in the cache for the next one")
 
 
-def delete_volumes(stack: Stack, settings: Wanted) -> None:
-    """The data on the servers."""
-    from infra.substrates import volumes  # noqa: PLC0415 - the local stack needs no Docker client
+def delete_data(stack: Stack, settings: Wanted) -> None:
+    """What servers and clusters keep; a local stack's data is in its folder."""
+    if settings.substrate is Kind.DOCKER:
+        from infra.substrates import volumes  # noqa: PLC0415 - the local stack needs no Docker client
 
-    for name in volumes.delete(settings, stack.name):
-        _say(f"deleted volume {name}")
+        for name in volumes.delete(settings, stack.name):
+            _say(f"deleted volume {name}")
+    if settings.substrate is Kind.KUBERNETES and not settings.render:
+        for name in claims.delete(settings, stack.name, stack.pulumi.env):
+            _say(f"deleted {name}")
 
 
 def outputs(stack: Stack) -> Outputs:
@@ -239,6 +247,7 @@ def demo(stack: Stack, found: Outputs) -> None:
 def farewell(stack: Stack, found: Outputs) -> None:
     """Addresses, how to get the key, and the next commands to try."""
     flag = "" if stack.name == "local" else f" STACK={stack.name}"
+    trust = ' --cacert "$HELIX_CA"' if found.ca else ""
     _say("")
     for name, address in sorted(found.addresses().items()):
         _say(f"  {name:18} {address}")
@@ -246,9 +255,37 @@ def farewell(stack: Stack, found: Outputs) -> None:
 The API answers at {found.url} (documentation: {found.url}/schema).
 
   eval "$(make -s env{flag})"          # HELIX_URL and HELIX_API_KEY, a key that may do everything
-  curl -H "Authorization: Bearer $HELIX_API_KEY" $HELIX_URL/v1/bigdata/health
+  curl{trust} -H "Authorization: Bearer $HELIX_API_KEY" $HELIX_URL/v1/bigdata/health
   make status{flag}                    # the catalogue against reality
   make down{flag}                      # stop everything, keep the data
+""")
+
+
+def way_in(settings: Wanted, found: Outputs) -> dict[str, str]:
+    """How a cluster's API is reached from outside: by its public name, or a forwarded port."""
+    if settings.ingress:
+        return {"HELIX_URL": f"https://{settings.ingress}", "HELIX_CA": ""}
+    return {"HELIX_URL": f"https://localhost:{_port(found)}"}
+
+
+def _port(found: Outputs) -> int:
+    return found.services["control-plane"][0].ports["http"].port
+
+
+def directions(stack: Stack, settings: Wanted, found: Outputs) -> None:
+    """What to do with a stack that is in a cluster, or in files."""
+    if settings.render:
+        _say(f"the manifests are in `{settings.render}`, with their secrets: no cluster was asked")
+        return
+    ask = f"kubectl --namespace {settings.namespace}"
+    _say(f"""
+Inside the cluster the API answers at {found.url}. From here:
+
+  {ask} port-forward service/control-plane {_port(found)}      # unless `ingress` publishes it
+  eval "$(make -s env STACK={stack.name})"             # HELIX_URL, HELIX_CA and HELIX_API_KEY
+  curl --cacert "$HELIX_CA" -H "Authorization: Bearer $HELIX_API_KEY" $HELIX_URL/v1/bigdata/health
+  {ask} get pods
+  make down STACK={stack.name}                         # stop everything, keep the claims
 """)
 
 
@@ -295,7 +332,10 @@ def _parted(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 def _up(stack: Stack, settings: Mapping[str, str]) -> None:
     up(stack, settings)
-    found = outputs(stack)
+    found, chosen = outputs(stack), stack.wanted()
+    if chosen.substrate is Kind.KUBERNETES:
+        directions(stack, chosen, found)
+        return
     demo(stack, found)
     farewell(stack, found)
 
@@ -309,7 +349,11 @@ def _purge(stack: Stack, _: Mapping[str, str]) -> None:
 
 
 def _env(stack: Stack, _: Mapping[str, str]) -> None:
-    for name, value in environment(stack, outputs(stack)).items():
+    found, chosen = outputs(stack), stack.wanted()
+    values = environment(stack, found)
+    if chosen.substrate is Kind.KUBERNETES:
+        values |= way_in(chosen, found)
+    for name, value in values.items():
         _say(f"export {name}={value}")
 
 

@@ -19,9 +19,9 @@ CONNECT_S_MAX = 5
 RULE = "expire"
 
 
-def ensure(settings: Minio, buckets: Iterable[Bucket]) -> list[str]:
-    """What was changed so that every bucket is there and its objects expire as they should."""
-    client = minio.Minio(
+def client(settings: Minio) -> minio.Minio:
+    """The store as its root user reaches it."""
+    return minio.Minio(
         f"{settings.host}:{settings.port}",
         access_key=settings.user,
         secret_key=settings.password.reveal(),
@@ -33,8 +33,13 @@ def ensure(settings: Minio, buckets: Iterable[Bucket]) -> list[str]:
             ssl_context=trust.context(settings.ca) if settings.ca else None,
         ),
     )
+
+
+def ensure(settings: Minio, buckets: Iterable[Bucket]) -> list[str]:
+    """What was changed so that every bucket is there and its objects expire as they should."""
+    store = client(settings)
     try:
-        return [change for bucket in buckets for change in _ensure(client, bucket)]
+        return [change for bucket in buckets for change in _ensure(store, bucket)]
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise UnavailableError(
             SERVICE, f"`{SERVICE}` is unavailable: {trust.told(error)}"

@@ -10,9 +10,10 @@ from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Rule
 
 from helix.adapters import trust
-from helix.adapters.minio import CONNECT_S_MAX, SERVICE
+from helix.adapters.minio import SERVICE
+from helix.adapters.minio import client as connected
 from helix.errors import UnavailableError
-from helix.settings import Minio, Settings
+from helix.settings import Settings
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Bucket
 from infra.drift.model import Cure, Cures, Drift, Kind, compared
@@ -29,7 +30,7 @@ CURES = Cures(
 
 def look(settings: Settings) -> list[Drift]:
     """What differs; buckets of others are left alone."""
-    client = _client(settings.minio)
+    client = connected(settings.minio)
     try:
         names = [bucket.name for bucket in client.list_buckets()]
         live = {name: _live(client, name) for name in names if name.startswith(PREFIX)}
@@ -89,18 +90,3 @@ def _policy(client: minio.Minio, name: str) -> str:
         if error.code == "NoSuchBucketPolicy":
             return ""
         raise
-
-
-def _client(settings: Minio) -> minio.Minio:
-    return minio.Minio(
-        f"{settings.host}:{settings.port}",
-        access_key=settings.user,
-        secret_key=settings.password.reveal(),
-        secure=bool(settings.ca),
-        # The client's own pool retries for minutes; who waits here has a bound of its own.
-        http_client=urllib3.PoolManager(
-            timeout=CONNECT_S_MAX,
-            retries=False,
-            ssl_context=trust.context(settings.ca) if settings.ca else None,
-        ),
-    )

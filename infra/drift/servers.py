@@ -11,7 +11,6 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as Live
-from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 
 from helix.errors import UnavailableError
@@ -19,11 +18,11 @@ from helix.topology.model import Service
 from infra.drift.model import ABSENT, PRESENT, Cure, Drift, Kind
 from infra.drift.running import Lookup, Process, differences, environment
 from infra.substrates.containers import Container, containers, job
+from infra.substrates.engine import client
 from infra.substrates.hosted import Hosted
 from infra.substrates.volumes import LABEL
 from infra.substrates.wanted import Host
 
-ANSWER_S_MAX = 30
 RUNNING = "running"
 EXITED = "exited"
 STATE, IMAGE = "state", "image"
@@ -43,10 +42,10 @@ def look(
 ) -> list[Drift]:
     """Every container of one server; `UnavailableError` when its engine does not answer."""
     try:
-        with contextlib.closing(_client(host)) as client:
-            found = client.containers.list(all=True, filters={"label": f"{LABEL}={stack}"})
+        with contextlib.closing(client(host)) as engine:
+            found = engine.containers.list(all=True, filters={"label": f"{LABEL}={stack}"})
             live = {str(one.name): one for one in found}
-            return list(_all(client, stack, wanted, live, lookup))
+            return list(_all(engine, stack, wanted, live, lookup))
     except (DockerException, RequestException) as error:
         raise UnavailableError(
             server, f"the engine of `{server}` at {host.engine}: {error}: start it and look again"
@@ -145,17 +144,6 @@ def _image_id(client: DockerClient, reference: str) -> str:
         return str(client.images.get(reference).id)
     except ImageNotFound:
         return reference
-
-
-def _client(host: Host) -> DockerClient:
-    folder = host.certificates
-    pair = (f"{folder}/cert.pem", f"{folder}/key.pem")
-    return DockerClient(
-        base_url=host.engine,
-        timeout=ANSWER_S_MAX,
-        tls=TLSConfig(client_cert=pair, ca_cert=f"{folder}/ca.pem") if folder else False,
-        use_ssh_client=host.engine.startswith("ssh://"),
-    )
 
 
 def _container(name: str, declared: str, live: str, cure: Cure) -> Drift:

@@ -203,7 +203,7 @@ def _port(port: Port) -> Manifest:
 
 
 def _speaks_https(port: Port) -> bool:
-    return port.name == "http" and port.exposure is Exposure.CLIENTS
+    return port.name == "http" and port.tls
 
 
 def _stateful(where: Namespace, one: Container, template: Manifest) -> Manifest:

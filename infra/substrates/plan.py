@@ -1,7 +1,9 @@
 """Which instance of which service runs on which server: the placements, as a stack wants them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
 
 from helix.errors import TopologyError
 from helix.topology.check import instance
@@ -20,25 +22,49 @@ class Instance(Record, frozen=True):
 
 
 def plan(
-    topology: Topology, *, servers: int = 3, laptop: bool = False, without: Iterable[str] = ()
+    topology: Topology,
+    *,
+    servers: int = 3,
+    laptop: bool = False,
+    without: Iterable[str] = (),
+    memory_mib: Mapping[str, int] | None = None,
 ) -> tuple[Instance, ...]:
     """The instances of every service that is not in `without`.
 
     On one server each service runs once; on all servers as the catalogue places it. `laptop` takes
-    the laptop sizes where the catalogue has one. `TopologyError` for any other number of servers.
+    the laptop sizes where the catalogue has one, `memory_mib` gives a service another limit.
+    `TopologyError` for any other number of servers, and for a limit below what is laid out in it.
     """
     if servers not in (1, len(topology.servers)):
         raise TopologyError(
             f"`servers` is {servers}: set it to 1, or to {len(topology.servers)}"
             " for the plan of the catalogue"
         )
-    off = set(without)
+    off, limits = set(without), memory_mib or {}
+    if unknown := sorted(set(limits) - {service.name for service in topology.services}):
+        raise TopologyError(
+            f"`memory_mib` names `{unknown[0]}`, which is not in the catalogue: correct the name"
+        )
     return tuple(
-        one
+        _limited(one, limits.get(service.name, 0))
         for service in topology.services
         if service.name not in off
         for one in _instances(topology, service, servers=servers, laptop=laptop)
     )
+
+
+def _limited(one: Instance, memory_mib: int) -> Instance:
+    """The instance with another limit; 0: with its own."""
+    size = one.size
+    if not memory_mib:
+        return one
+    laid_out = size.heap_mib + size.cache_mib + size.overhead_mib
+    if memory_mib < laid_out:
+        raise TopologyError(
+            f"`memory_mib` gives `{one.service}` {memory_mib}, and {laid_out} are laid out in it:"
+            " give it more, or lay it out anew in helix/topology/catalog.py"
+        )
+    return msgspec.structs.replace(one, size=msgspec.structs.replace(size, memory_mib=memory_mib))
 
 
 def _instances(

@@ -36,11 +36,11 @@ class Host(Record, frozen=True):
     with the certificates in the folder `certificates`.
     """
 
-    engine: str
-    address: str
-    certificates: str = ""
+    engine: str  # where it answers: `unix://`, `ssh://` or `tcp://`
+    address: str  # where the other servers and the clients reach it
+    certificates: str = ""  # of a `tcp://` engine: the folder with ca.pem, cert.pem and key.pem
     memory_gib: float = 0  # how big it is; 0: as the catalogue says
-    cores: int = 0
+    cores: int = 0  # likewise
 
 
 class Wanted(Record, frozen=True):
@@ -50,19 +50,20 @@ class Wanted(Record, frozen=True):
     disabled: tuple[str, ...] = ()  # services that are not run
     adopt: dict[str, str] = {}  # service -> host:port of one that somebody else runs
     # local
-    port_offset: int = 0
+    port_offset: int = 0  # added to every port of the catalogue
     # docker and kubernetes
     servers: int = 3  # 1: everything once, on one server
     sizes: Sizes = Sizes.PRODUCTION
+    memory_mib: dict[str, int] = {}  # service -> limit, where the size's own does not fit
     images: dict[str, str] = {}  # image -> reference to run instead; "*" is every other one
     engines: bool = False  # our engines in place of the official ClickHouse and Qdrant
     # docker
     hosts: dict[str, Host] = {}  # server of the catalogue -> where it is
     binds: tuple[str, ...] = ()  # SOURCE:TARGET, read-only in every container: programs on a host
     # kubernetes
-    kubeconfig: str = ""
-    context: str = ""
-    namespace: str = "helix"
+    kubeconfig: str = ""  # its path or its text; empty: the one of your own `kubectl`
+    context: str = ""  # empty: the current one
+    namespace: str = "helix"  # made by the stack, and its own
     ingress: str = ""  # the host name under which a cluster publishes the API
     render: str = ""  # a folder: manifests are written there, no cluster is asked
 

@@ -83,7 +83,7 @@ class Teller:
 
     def __init__(self, stack: Running, api_key: str, progress: Progress, seed: str) -> None:
         self._key = ""
-        self._api = Client(stack.url, api_key, keys=lambda: self._key)
+        self._api = Client(stack.url, api_key, keys=lambda: self._key, ca=stack.ca)
         self._progress = progress
         self._random = random.Random(seed)
 
@@ -142,9 +142,6 @@ class Killer:
         for moment, victim in self._plan:
             while progress.share < moment and not progress.over.wait(0.05):
                 pass
-            until(lambda victim=victim: self._alive(victim), what=victim, s_max=BACK_S_MAX)
+            until(lambda victim=victim: self._stack.alive(victim), what=victim, s_max=BACK_S_MAX)
             self._stack.kill(victim)
             self.kills[victim] += 1
-
-    def _alive(self, service: str) -> bool:
-        return self._stack.states()[service].state == "RUNNING"

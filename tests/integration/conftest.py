@@ -18,7 +18,6 @@ import pytest
 
 from helix.settings import Settings, from_env
 from infra.outputs import Outputs
-from infra.provider.secrets import vault
 from infra.provider.supervision import State, states
 from infra.stack import Stack, outputs
 from infra.toolchain.pulumi import command, state_folder
@@ -50,9 +49,14 @@ class Running:
     def outputs(self) -> Outputs:
         return outputs(self.stack)
 
+    @functools.cached_property
+    def lookup(self) -> Callable[[str], str]:
+        """The stack's secrets."""
+        return self.stack.lookup(self.stack.wanted())
+
     @property
     def env(self) -> dict[str, str]:
-        return self.outputs.environment(vault(self.stack.home))
+        return self.outputs.environment(self.lookup)
 
     @property
     def settings(self) -> Settings:
@@ -64,7 +68,7 @@ class Running:
 
     @property
     def api_key(self) -> str:
-        return vault(self.stack.home)("api-key")
+        return self.lookup("api-key")
 
     def states(self) -> dict[str, State]:
         """Every process of the stack as its supervisor sees it."""
@@ -72,6 +76,15 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         return {name: state.pid for name, state in self.states().items()}
+
+    @property
+    def ca(self) -> str:
+        """The authority of its certificates; empty where it speaks no TLS."""
+        return self.outputs.ca
+
+    def alive(self, service: str) -> bool:
+        """Whether the service runs."""
+        return self.states()[service].state == "RUNNING"
 
     def kill(self, service: str) -> None:
         """End the service as a crash would."""

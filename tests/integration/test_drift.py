@@ -20,6 +20,8 @@ from minio.versioningconfig import SUSPENDED, VersioningConfig
 
 from helix.adapters import clickhouse, neo4j, postgres
 from helix.adapters.kafka import Admin
+from helix.adapters.minio import client
+from helix.adapters.trust import scheme, verified
 from infra.drift import schemas
 from infra.provider.secrets import set_version, vault
 from tests.integration.conftest import COMMAND_S_MAX, Running
@@ -140,21 +142,16 @@ def at_neo4j(statement: LiteralString) -> Callable[[Running], object]:
 def drop_payload_index(stack: Running) -> None:
     store = stack.settings.qdrant
     answer = httpx.delete(
-        f"http://{store.host}:{store.port}/collections/entities/index/tenant",
+        f"{scheme(store.ca)}://{store.host}:{store.port}/collections/entities/index/tenant",
         headers={"api-key": store.password.reveal()},
+        verify=verified(store.ca),
     )
     answer.raise_for_status()
 
 
 def objects(stack: Running) -> minio.Minio:
     """Somebody with the root key of the object store."""
-    store = stack.settings.minio
-    return minio.Minio(
-        f"{store.host}:{store.port}",
-        access_key=store.user,
-        secret_key=store.password.reveal(),
-        secure=False,
-    )
+    return client(stack.settings.minio)
 
 
 def versions(status: str) -> Callable[[Running], object]:

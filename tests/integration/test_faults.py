@@ -88,9 +88,8 @@ def replayed(api: Client, meeting: Told) -> list[tuple[int, str, str]]:
     ]
 
 
-def test_what_was_acknowledged_survives_every_server_killed_again_and_again(
-    stack: Running, capsys: pytest.CaptureFixture[str]
-) -> None:
+def survived(stack: Running) -> str:
+    """Several clients tell meetings while servers are killed; what the run was, in figures."""
     run = tenant = name()
     told = [Told(f"{run}-{n}", m.meeting_transcripts) for n, m in enumerate(meetings())]
     progress = Progress(sum(len(meeting.turns) for meeting in told))
@@ -108,14 +107,7 @@ def test_what_was_acknowledged_survives_every_server_killed_again_and_again(
     took_s = time.monotonic() - began
     until(lambda: caught_up(stack), what="the workers caught up")
 
-    acknowledged = sum(len(meeting.acknowledged) for meeting in told)
-    doubtful = sum(len(meeting.doubtful) for meeting in told)
-    with capsys.disabled():
-        print(  # noqa: T201 - the figures of the run
-            f"\nseed {SEED}: {acknowledged} turns acknowledged, {doubtful} in doubt,"
-            f" {took_s:.0f} s, killed {dict(killer.kills)}"
-        )
-    with Client(stack.url, key_of(stack, tenant)) as api:
+    with Client(stack.url, key_of(stack, tenant), ca=stack.ca) as api:
         replays = {meeting.conversation_id: replayed(api, meeting) for meeting in told}
     found = [line for m in told for line in m.differences(replays[m.conversation_id])]
     assert found == []
@@ -123,6 +115,21 @@ def test_what_was_acknowledged_survives_every_server_killed_again_and_again(
     whole = sum(map(len, replays.values()))
     assert held(stack, tenant) == (whole, whole, whole)
     assert hours(stack, tenant) == hours_of_the_log(stack, tenant)
+    acknowledged = sum(len(meeting.acknowledged) for meeting in told)
+    doubtful = sum(len(meeting.doubtful) for meeting in told)
+    return (
+        f"seed {SEED}: {acknowledged} turns acknowledged, {doubtful} in doubt,"
+        f" {took_s:.0f} s, killed {dict(killer.kills)}"
+    )
+
+
+def test_what_was_acknowledged_survives_every_server_killed_again_and_again(
+    stack: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = survived(stack)
+
+    with capsys.disabled():
+        print(f"\n{figures}")  # noqa: T201 - the figures of the run
 
 
 # One worker's death at the worst moment, and one that wakes up too late: table and log agree.

@@ -73,11 +73,17 @@ class Api:
         what = f"deleting {title(placed)}"
         return self._ask("DELETE", self._path(placed), what=what, params=params) is not None
 
-    def pods(self, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+    def labelled(
+        self, what: Mapping[str, str], namespace: str, labels: Mapping[str, str]
+    ) -> list[Object]:
+        """The objects of that `apiVersion` and `kind` in the namespace; no labels: all of them."""
+        of = {**what, "metadata": {"name": "", "namespace": namespace}}
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        path = f"/api/v1/namespaces/{namespace}/pods"
-        rows = self._items(path, {"labelSelector": selector})
-        return [{**row, "apiVersion": "v1", "kind": "Pod"} for row in rows]  # lists leave it out
+        rows = self._items(self._path(of).removesuffix("/"), {"labelSelector": selector})
+        return [{**row, **what} for row in rows]  # lists leave it out
+
+    def pods(self, namespace: str, labels: Mapping[str, str]) -> list[Object]:
+        return self.labelled({"apiVersion": "v1", "kind": "Pod"}, namespace, labels)
 
     def events(self, item: Object) -> list[Object]:
         """What was noted about the object, in any order."""

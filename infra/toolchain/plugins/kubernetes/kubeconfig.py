@@ -26,6 +26,12 @@ class Access(Record, frozen=True):
     verified: bool = True
 
 
+def usual(env: Mapping[str, str]) -> str:
+    """Where `kubectl` would look; empty when nothing is there."""
+    path = Path(env.get("HOME", "~")).expanduser() / ".kube" / "config"
+    return env.get("KUBECONFIG", "") or (str(path) if path.exists() else "")
+
+
 def access(kubeconfig: str, context: str = "") -> Access:
     """The context's cluster and user; `kubeconfig` is a path or the text itself."""
     text, folder = _text(kubeconfig)

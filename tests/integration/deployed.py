@@ -1,0 +1,131 @@
+"""The platform on a fleet of its own: three engines, their containers, and what may befall them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from docker.models.containers import Container
+
+from infra.fleet import engines
+from infra.fleet.plan import Fleet, Host, fleets
+from infra.stack import Stack
+from infra.toolchain.pulumi import command, state_folder
+from tests.integration.conftest import ROOT, Running
+from tests.integration.live import until
+
+NAME = "trial"
+SUBNET = "10.79.0.0/24"
+HEALTHY_S_MAX = 240.0
+DEPLOY_S_MAX = 1_200
+
+
+@dataclass(frozen=True)
+class Deployed(Running):
+    """A stack on the servers of a fleet."""
+
+    fleet: Fleet
+
+    def host(self, server: str) -> Host:
+        return self.fleet.host(server)
+
+    def of(self, server: str) -> list[str]:
+        """The services with an instance on that server."""
+        instances = self.outputs.services.items()
+        return [name for name, found in instances if any(one.server == server for one in found)]
+
+    def containers(self) -> dict[str, str]:
+        """Name -> id and health of every container, on every server that answers."""
+        found: dict[str, str] = {}
+        for host in self.fleet.hosts:
+            if engines.answers(host):
+                with engines.client(host) as client:
+                    found |= {
+                        _name(one, self.stack.name): _state(one) for one in client.containers.list()
+                    }
+        return found
+
+    def ids(self) -> dict[str, str]:
+        """Name -> id: another one is another container."""
+        return {name: state.split()[0] for name, state in self.containers().items()}
+
+    def well(self, names: set[str]) -> bool:
+        """Whether each of those runs and is healthy."""
+        found = self.containers()
+        return all(found.get(name, "").endswith(" healthy") for name in names)
+
+    def recovered(self, names: set[str]) -> None:
+        """Wait until each of those is healthy again."""
+        until(lambda: self.well(names), what=f"{sorted(names)} healthy", s_max=HEALTHY_S_MAX)
+
+    def alive(self, service: str) -> bool:
+        """Whether every instance of the service runs and is healthy."""
+        found = {n: s for n, s in self.containers().items() if n.rstrip("-123") == service}
+        return bool(found) and all(state.endswith(" healthy") for state in found.values())
+
+    def kill(self, service: str) -> None:
+        """End the main process of the service, or of its first instance, as a crash would."""
+        for host in self.fleet.hosts:
+            with engines.client(host) as client:
+                for one in client.containers.list():
+                    if _name(one, self.stack.name) in (service, f"{service}-1"):
+                        os.kill(one.attrs["State"]["Pid"], signal.SIGKILL)
+                        return
+        raise AssertionError(f"`{service}` runs nowhere")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        return "--name", self.fleet.name, "--subnet", self.fleet.subnet
+
+    def fleet_command(self, action: str) -> str:
+        """One of the fleet's own commands, its whole output when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.fleet", *self.named, action],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=DEPLOY_S_MAX,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def _name(one: Container, stack: str) -> str:
+    return str(one.name).removeprefix(f"{stack}-")
+
+
+def _state(one: Container) -> str:
+    health = one.attrs["State"].get("Health", {}).get("Status", "without")
+    return f"{one.id} {health}"
+
+
+def leftovers(fleet: Fleet) -> list[str]:
+    """What a fleet that was withdrawn would have left: none of it may be there."""
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    spaces = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    mounts = Path("/proc/mounts").read_text()
+    found = [host.namespace for host in fleet.hosts if host.namespace in spaces]
+    found += [line for line in links.splitlines() if fleet.bridge in line]
+    found += [line for line in mounts.splitlines() if str(fleet.home) in line]
+    found += [host.server for host in fleet.hosts if engines.pid(host)]
+    return found
+
+
+@contextlib.contextmanager
+def deployed(name: str = NAME, subnet: str = SUBNET, *, keep: bool = False) -> Generator[Deployed]:
+    """The platform on a fleet, brought up and taken away by the commands a user has."""
+    env = dict(os.environ)  # noqa: TID251 - the composition root of the tests
+    fleet = Fleet(home=fleets(state_folder(env)) / name, name=name, subnet=subnet)
+    running = Deployed(Stack(name, command(env), state_folder(env)), ROOT, 0, fleet)
+    try:
+        running.fleet_command("deploy")
+        yield running
+    finally:
+        if not keep:
+            running.fleet_command("withdraw")
+            assert leftovers(fleet) == []

@@ -1,0 +1,285 @@
+"""Three servers: every container healthy, nobody let in, whatever is lost nothing acknowledged is.
+
+`HELIX_FLEET=fleet` runs these tests against the fleet of `make fleet` and leaves it there.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from helix.adapters.probes import Check
+from helix.client.rest import Client
+from helix.client.wire import NewMessage
+from helix.errors import UnavailableError
+from helix.topology.catalog import CATALOG
+from helix.topology.check import lost_with
+from helix.topology.model import ProbeKind
+from infra.drift.looking import look
+from infra.drift.model import Kind
+from infra.fleet import engines, faults
+from infra.fleet.faults import Cut
+from infra.fleet.plan import SUBNET as SUBNET_OF_MAKE
+from infra.provider.secrets import set_version
+from loadtest.report import Record
+from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
+from tests.integration.live import caught_up, name, until
+from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
+from tests.integration.test_drift import PLANTED, bootstrap
+from tests.integration.test_faults import held, key_of, survived
+
+pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
+
+USERS_FLEET = os.environ.get("HELIX_FLEET", "")  # noqa: TID251 - a switch of these tests
+MIB = 1024 * 1024
+CUT_S = 60.0
+LOST_S = 10.0
+PAUSE_S = 0.2
+FIRST, MORE = 20, 20  # messages
+LOAD_MINUTES = "0.3"
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[Deployed]:
+    """Three servers with the whole platform on them."""
+    chosen = (USERS_FLEET, SUBNET_OF_MAKE) if USERS_FLEET else (NAME, SUBNET)
+    with deployed(*chosen, keep=bool(USERS_FLEET)) as running:
+        yield running
+
+
+def test_every_container_is_healthy_and_a_second_up_would_change_nothing(fleet: Deployed) -> None:
+    planned = {
+        one for name_, found in fleet.outputs.services.items() for one in _names(name_, found)
+    }
+
+    assert set(fleet.containers()) == planned
+    assert fleet.well(planned)
+    fleet.run("infra.stack", "pulumi", *fleet.chosen, "--", "preview", "--expect-no-changes")
+
+
+def _names(service: str, found: Sequence[object]) -> list[str]:
+    return [service] if len(found) == 1 else [f"{service}-{n + 1}" for n in range(len(found))]
+
+
+def test_a_stranger_reaches_no_port_that_is_for_the_servers_alone(fleet: Deployed) -> None:
+    tried = ports(fleet, exposed=False)
+
+    with ThreadPoolExecutor(16) as pool:
+        hosts = [fleet.host(server).address for _, server, _ in tried]
+        open_ = list(pool.map(reached, hosts, [at.port for _, _, at in tried]))
+    assert tried
+    assert [port for (port, _, _), taken in zip(tried, open_, strict=True) if taken] == []
+
+
+def test_a_stranger_without_credentials_is_let_in_nowhere(fleet: Deployed) -> None:
+    tried = ports(fleet, exposed=True)
+
+    assert {port for port, _, _ in tried} == set(TRIES)
+    assert [port for port, _, at in tried if TRIES[port](at, fleet.ca)] == []
+
+
+def test_nobody_is_answered_in_plain_or_under_another_authority(
+    fleet: Deployed, tmp_path: Path
+) -> None:
+    papers = Papers(tmp_path)
+    kinds = {ProbeKind.POSTGRES, ProbeKind.REDIS, ProbeKind.KAFKA, ProbeKind.BOLT}
+
+    for (service, port), _, at in ports(fleet, exposed=True):
+        probe = CATALOG.service(service).probe
+        kind = probe.kind if probe.port == port and probe.kind in kinds else ProbeKind.HTTP
+        check = Check(service=service, kind=kind, host=at.host, port=at.port, path="/")
+        stranger = msgspec.structs.replace(
+            check, ca=papers.ca, certificate=papers.certificate, key=papers.key
+        )
+        if kind is not ProbeKind.POSTGRES:  # in plain its client asks for TLS by itself
+            assert not answered(check), f"`{service}` answers in plain"
+        assert not answered(stranger), f"`{service}` is believed under another authority"
+
+
+def test_another_memory_limit_touches_that_container_alone(fleet: Deployed) -> None:
+    before = fleet.ids()
+    limits = '{"prometheus": 224, "redis": 192}'
+
+    with configured(fleet, "memory_mib", limits):
+        changed = fleet.ids()
+        with engines.client(fleet.host("server-1")) as client:
+            redis = client.containers.get(f"{fleet.stack.name}-redis").attrs["HostConfig"]
+
+    # What Prometheus is told depends on its limit; Redis' container is given another one as it is.
+    assert {one for one in before if before[one] != changed[one]} == {"prometheus"}
+    assert redis["Memory"] == 192 * MIB
+
+
+@contextlib.contextmanager
+def configured(fleet: Deployed, key: str, value: str) -> Generator[None]:
+    """The stack with another setting, and as it was."""
+    pulumi = ("infra.stack", "pulumi", *fleet.chosen, "--", "config")
+    fleet.run(*pulumi, "set", f"helix:{key}", value)
+    try:
+        fleet.run("infra.stack", "up", *fleet.chosen)
+        yield
+    finally:
+        fleet.run(*pulumi, "rm", f"helix:{key}")
+        fleet.run("infra.stack", "up", *fleet.chosen)
+
+
+def test_a_load_test_meets_no_error_at_the_first_server(fleet: Deployed, tmp_path: Path) -> None:
+    record = tmp_path / "load.json"
+    python = str(fleet.root / ".venv/bin/python")
+    load = ("-m", "loadtest", "--users", "6", "--minutes", LOAD_MINUTES, "--allow-remote")
+
+    command = fleet.start(
+        *("infra.stack", "exec", *fleet.chosen, "--", python, *load, "--record", str(record))
+    )
+    output, _ = command.communicate(timeout=300)
+
+    assert record.exists(), output
+    found = msgspec.json.decode(record.read_bytes(), type=Record)
+    assert found.url.startswith(f"https://{fleet.host('server-1').address}:")
+    assert found.sent > 0
+    assert found.errors == [], output
+
+
+def test_what_was_acknowledged_survives_killed_containers(
+    fleet: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = survived(fleet)
+
+    with capsys.disabled():
+        print(f"\n{figures}")  # noqa: T201 - the figures of the run
+
+
+class Writer(threading.Thread):
+    """A client that says one message after another, each until it is acknowledged."""
+
+    def __init__(self, fleet: Deployed, tenant: str, conversation: str) -> None:
+        super().__init__()
+        self.conversation = conversation
+        self.acknowledged: list[int] = []
+        self._key = ""
+        self._api = Client(fleet.url, key_of(fleet, tenant), keys=lambda: self._key, ca=fleet.ca)
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        with self._api:
+            while not self._stopped.is_set():
+                if self._said(number):
+                    self.acknowledged.append(number)
+                    number += 1
+
+    def _said(self, number: int) -> bool:
+        self._key = f"{self.conversation}-{number}"
+        message = NewMessage(role="user", content=f"number {number}", metadata={"number": number})
+        try:
+            self._api.add_messages(self.conversation, [message])
+        except UnavailableError:
+            self._stopped.wait(PAUSE_S)
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Once the message at hand is acknowledged or given up."""
+        self._stopped.set()
+        self.join()
+
+
+@contextlib.contextmanager
+def writing(fleet: Deployed) -> Generator[Writer]:
+    """A client at work; afterwards everything it was acknowledged is there once and in order."""
+    tenant = conversation = name()
+    writer = Writer(fleet, tenant, conversation)
+    writer.start()
+    try:
+        until(lambda: len(writer.acknowledged) > FIRST, what="the first messages")
+        yield writer
+    finally:
+        writer.stop()
+    until(lambda: caught_up(fleet), what="the workers caught up", s_max=HEALTHY_S_MAX)
+    with Client(fleet.url, key_of(fleet, tenant), ca=fleet.ca) as api:
+        messages = api.replay(conversation).messages
+    numbers = [message.metadata.custom["number"] for message in messages]
+    # The last one may have been given up after it was published.
+    assert numbers in (writer.acknowledged, [*writer.acknowledged, len(writer.acknowledged)])
+    assert held(fleet, tenant) == (len(numbers),) * 3
+
+
+@pytest.mark.parametrize("server", [server.name for server in CATALOG.servers])
+def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
+    fleet: Deployed, server: str
+) -> None:
+    host, predicted = fleet.host(server), set(lost_with(CATALOG, server))
+    services = fleet.outputs.services
+    everything = set(fleet.containers())
+    elsewhere = {
+        one
+        for service, found in services.items()
+        if service not in predicted
+        for one, instance in zip(_names(service, found), found, strict=True)
+        if instance.server != server
+    }
+    gone = [
+        instance.ports[CATALOG.service(service).probe.port]
+        for service, found in services.items()
+        for instance in found
+        if instance.server == server
+    ]
+
+    with writing(fleet) as writer:
+        with faults.while_dark(host):
+            before = len(writer.acknowledged)
+            assert not [at for at in gone if reached(at.host, at.port)]
+            if "control-plane" in predicted:
+                time.sleep(LOST_S)
+                assert len(writer.acknowledged) <= before + 1
+            else:
+                until(lambda: len(writer.acknowledged) > before + MORE, what="messages go on")
+            fleet.recovered(elsewhere)
+        fleet.recovered(everything)
+        after = len(writer.acknowledged)
+        until(lambda: len(writer.acknowledged) > after + MORE, what="messages go on")
+
+
+def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
+    everything = set(fleet.containers())
+
+    with writing(fleet) as writer:
+        began = len(writer.acknowledged)
+        with faults.while_cut(fleet.fleet, fleet.host("server-3"), off=Cut.PEERS):
+            time.sleep(CUT_S)
+        assert len(writer.acknowledged) > began + MORE
+        fleet.recovered(everything)
+
+
+def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed) -> None:
+    home, env = fleet.stack.home, fleet.stack.pulumi.env
+    stores = [one for one in PLANTED if one.kind in {"topic", "ddl", "index", "bucket_policy"}]
+
+    assert look(fleet.stack.wanted(), env, fleet.stack.name).drifts == ()
+    for one in stores:
+        one.plant(fleet)
+    with engines.client(fleet.host("server-1")) as client:
+        redis = client.containers.get(f"{fleet.stack.name}-redis")
+        redis.update(mem_limit=300 * MIB, memswap_limit=300 * MIB)
+        exporter = client.containers.get(f"{fleet.stack.name}-redis-exporter")
+        exporter.stop()
+    set_version(home, "qdrant", 2)
+    try:
+        report = look(fleet.stack.wanted(), env, fleet.stack.name)
+    finally:
+        set_version(home, "qdrant", 1)
+        exporter.start()
+        for one in stores:
+            one.undo(fleet)
+        bootstrap(fleet)
+        fleet.run("infra.stack", "up", *fleet.chosen)
+
+    assert {drift.kind for drift in report.drifts} == set(Kind)
+    assert {(one.kind, one.name) for one in stores} <= {(d.kind, d.name) for d in report.drifts}
+    assert look(fleet.stack.wanted(), env, fleet.stack.name).drifts == ()
