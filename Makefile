@@ -16,7 +16,7 @@ stack = $(PYTHON) -m infra.stack $(1) --stack $(STACK)
 .PHONY: help
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Fetch and build everything a new machine needs (again: a second)
@@ -84,6 +84,12 @@ fleet: setup ## Three Docker servers in namespaces of their own, and the whole p
 .PHONY: unfleet
 unfleet: $(READY) ## Take the three servers away, with everything on them
 	@$(PYTHON) -m infra.fleet withdraw
+
+##@ A Kubernetes control plane on this machine
+
+.PHONY: kube-tools
+kube-tools: setup ## Build what its tests run on: API server, controllers, scheduler
+	@$(PYTHON) -m infra.kube tools
 
 ##@ Ask a store
 

@@ -42,21 +42,22 @@ def replication(topology: Topology, brokers: int) -> tuple[int, int]:
     return factor, max(1, min(topology.in_sync_min, factor - 1))
 
 
-def lost_with(topology: Topology, server: str) -> list[str]:
-    """What stops when that server is lost: services with no instance elsewhere, and their users."""
-    survivors = {
+def stopped_with(topology: Topology, server: str) -> set[str]:
+    """What the loss of that server stops: services with no instance elsewhere."""
+    return {
         service.name
         for service in topology.services
-        if any(placement.server != server for placement in service.placements)
+        if all(placement.server == server for placement in service.placements)
     }
-    stopped = {service.name for service in topology.services} - survivors
-    while dependents := {
-        service.name
-        for service in topology.services
-        if service.name not in stopped and stopped & set(service.needs)
-    }:
-        stopped |= dependents
-    return sorted(stopped)
+
+
+def impaired_without(topology: Topology, server: str) -> set[str]:
+    """What runs on without something it needs: of its work, what needs that fails and says so."""
+    stopped = stopped_with(topology, server)
+    lost = set(stopped)
+    while more := {s.name for s in topology.services if lost & set(s.needs)} - lost:
+        lost |= more
+    return lost - stopped
 
 
 def booked(topology: Topology, server: Server) -> tuple[float, float]:

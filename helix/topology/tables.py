@@ -43,21 +43,22 @@ def _servers(topology: Topology) -> Grid:
 
 
 def losses(topology: Topology) -> Grid:
-    """What each server's loss stops, and what goes on without the instance it had there."""
-    columns = ("without", "stops", "stops too: lacks what it needs", "goes on elsewhere")
+    """What each server's loss stops and impairs, and what goes on without its instance there."""
+    columns = ("without", "stops", "impaired: runs on and lacks what it needs", "goes on elsewhere")
     rows = tuple(_loss(topology, server.name) for server in topology.servers)
     return Grid(title="The loss of a server", columns=columns, rows=rows)
 
 
 def _loss(topology: Topology, server: str) -> tuple[str, ...]:
-    lost = set(check.lost_with(topology, server))
-    placed = {
+    stopped = check.stopped_with(topology, server)
+    impaired = check.impaired_without(topology, server)
+    elsewhere = {
         service.name
         for service in topology.services
-        if any(placement.server == server for placement in service.placements)
-    }
+        if server in {placement.server for placement in service.placements}
+    } - stopped
     return server, *(
-        ", ".join(sorted(names)) or "-" for names in (lost & placed, lost - placed, placed - lost)
+        ", ".join(sorted(names)) or "-" for names in (stopped, impaired, elsewhere - impaired)
     )
 
 

@@ -9,10 +9,15 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from docker.models.containers import Container
 
+from helix.adapters.kafka import Admin
+from helix.errors import UnavailableError
+from helix.topology.catalog import CATALOG
 from infra.fleet import engines
 from infra.fleet.plan import Fleet, Host, fleets
+from infra.launch import Address
 from infra.stack import Stack
 from infra.toolchain.pulumi import command, state_folder
 from tests.integration.conftest import ROOT, Running
@@ -22,6 +27,17 @@ NAME = "trial"
 SUBNET = "10.79.0.0/24"
 HEALTHY_S_MAX = 240.0
 DEPLOY_S_MAX = 1_200
+LOOK_S_MAX = 5.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An instance, and where it is asked whether it works."""
+
+    service: str
+    name: str
+    server: str
+    at: Address
 
 
 @dataclass(frozen=True)
@@ -32,11 +48,6 @@ class Deployed(Running):
 
     def host(self, server: str) -> Host:
         return self.fleet.host(server)
-
-    def of(self, server: str) -> list[str]:
-        """The services with an instance on that server."""
-        instances = self.outputs.services.items()
-        return [name for name, found in instances if any(one.server == server for one in found)]
 
     def containers(self) -> dict[str, str]:
         """Name -> id and health of every container, on every server that answers."""
@@ -58,9 +69,35 @@ class Deployed(Running):
         found = self.containers()
         return all(found.get(name, "").endswith(" healthy") for name in names)
 
-    def recovered(self, names: set[str]) -> None:
-        """Wait until each of those is healthy again."""
-        until(lambda: self.well(names), what=f"{sorted(names)} healthy", s_max=HEALTHY_S_MAX)
+    def recovered(self, names: set[str] | None = None) -> None:
+        """Wait until each of those is healthy again, or the whole fleet with every replica."""
+        wanted = names or {one.name for one in self.instances()}
+        until(lambda: self.well(wanted), what=f"{sorted(wanted)} healthy", s_max=HEALTHY_S_MAX)
+        if names is None:
+            until(self.in_sync, what="every replica is in sync", s_max=HEALTHY_S_MAX)
+
+    def in_sync(self) -> bool:
+        """Whether every partition has all its replicas."""
+        try:
+            with Admin(self.settings.kafka).asked() as admin:
+                topics = admin.list_topics(timeout=LOOK_S_MAX).topics.values()
+        except (KafkaException, UnavailableError):
+            return False
+        partitions = [part for topic in topics for part in topic.partitions.values()]
+        return all(len(part.isrs) == len(part.replicas) for part in partitions)
+
+    def instances(self) -> list[Placed]:
+        """Every instance of the plan, by the name of its container."""
+        return [
+            Placed(
+                service=service,
+                name=one.name or service,
+                server=one.server,
+                at=one.ports[CATALOG.service(service).probe.port],
+            )
+            for service, found in self.outputs.services.items()
+            for one in found
+        ]
 
     def alive(self, service: str) -> bool:
         """Whether every instance of the service runs and is healthy."""

@@ -7,19 +7,21 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
 from helix.adapters.probes import Check
+from helix.adapters.trust import context
 from helix.client.rest import Client
 from helix.client.wire import NewMessage
 from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
-from helix.topology.check import lost_with
+from helix.topology.check import impaired_without, stopped_with
 from helix.topology.model import ProbeKind
 from infra.drift.looking import look
 from infra.drift.model import Kind
@@ -54,17 +56,11 @@ def fleet() -> Iterator[Deployed]:
 
 
 def test_every_container_is_healthy_and_a_second_up_would_change_nothing(fleet: Deployed) -> None:
-    planned = {
-        one for name_, found in fleet.outputs.services.items() for one in _names(name_, found)
-    }
+    planned = {one.name for one in fleet.instances()}
 
     assert set(fleet.containers()) == planned
     assert fleet.well(planned)
     fleet.run("infra.stack", "pulumi", *fleet.chosen, "--", "preview", "--expect-no-changes")
-
-
-def _names(service: str, found: Sequence[object]) -> list[str]:
-    return [service] if len(found) == 1 else [f"{service}-{n + 1}" for n in range(len(found))]
 
 
 def test_a_stranger_reaches_no_port_that_is_for_the_servers_alone(fleet: Deployed) -> None:
@@ -193,6 +189,7 @@ class Writer(threading.Thread):
 @contextlib.contextmanager
 def writing(fleet: Deployed) -> Generator[Writer]:
     """A client at work; afterwards everything it was acknowledged is there once and in order."""
+    fleet.recovered()
     tenant = conversation = name()
     writer = Writer(fleet, tenant, conversation)
     writer.start()
@@ -214,47 +211,66 @@ def writing(fleet: Deployed) -> Generator[Writer]:
 def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
     fleet: Deployed, server: str
 ) -> None:
-    host, predicted = fleet.host(server), set(lost_with(CATALOG, server))
-    services = fleet.outputs.services
-    everything = set(fleet.containers())
-    elsewhere = {
-        one
-        for service, found in services.items()
-        if service not in predicted
-        for one, instance in zip(_names(service, found), found, strict=True)
-        if instance.server != server
-    }
-    gone = [
-        instance.ports[CATALOG.service(service).probe.port]
-        for service, found in services.items()
-        for instance in found
-        if instance.server == server
-    ]
+    stopped, impaired = stopped_with(CATALOG, server), impaired_without(CATALOG, server)
+    there = fleet.instances()
+    gone = [one for one in there if one.server == server]
+    kept = {one.name for one in there if one.server != server and one.service not in impaired}
 
     with writing(fleet) as writer:
-        with faults.while_dark(host):
+        with faults.while_dark(fleet.host(server)):
             before = len(writer.acknowledged)
-            assert not [at for at in gone if reached(at.host, at.port)]
-            if "control-plane" in predicted:
+            assert not [one.name for one in gone if reached(one.at.host, one.at.port)]
+            if "control-plane" in stopped:
                 time.sleep(LOST_S)
                 assert len(writer.acknowledged) <= before + 1
             else:
                 until(lambda: len(writer.acknowledged) > before + MORE, what="messages go on")
-            fleet.recovered(elsewhere)
-        fleet.recovered(everything)
+            fleet.recovered(kept)
+            assert {
+                name for name, works in USES.items() if name in impaired and works(fleet)
+            } == set()
+            assert {name for name, works in USES.items() if not works(fleet)} <= stopped | impaired
+        fleet.recovered()
         after = len(writer.acknowledged)
         until(lambda: len(writer.acknowledged) > after + MORE, what="messages go on")
 
 
-def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
-    everything = set(fleet.containers())
+def reads(fleet: Deployed) -> bool:
+    """Whether the API can list conversations."""
+    try:
+        with Client(fleet.url, fleet.api_key, ca=fleet.ca) as api:
+            api.conversations(limit=1)
+    except UnavailableError:
+        return False
+    return True
 
+
+def lists_namespaces(fleet: Deployed) -> bool:
+    """Whether the lake's catalogue can say what it holds."""
+    lake = fleet.settings.iceberg
+    headers = {"authorization": f"Bearer {lake.token.reveal()}"}
+    url = f"https://{lake.host}:{lake.port}/v1/namespaces"
+    try:
+        with httpx.Client(verify=context(lake.ca), trust_env=False) as client:
+            return client.get(url, headers=headers).is_success
+    except httpx.TransportError:
+        return False
+
+
+# What a service that still answers its probe is asked to do.
+USES: dict[str, Callable[[Deployed], bool]] = {
+    "control-plane": reads,
+    "iceberg-rest": lists_namespaces,
+}
+
+
+def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
     with writing(fleet) as writer:
         began = len(writer.acknowledged)
         with faults.while_cut(fleet.fleet, fleet.host("server-3"), off=Cut.PEERS):
             time.sleep(CUT_S)
         assert len(writer.acknowledged) > began + MORE
-        fleet.recovered(everything)
+        fleet.recovered()
 
 
 def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed) -> None:

@@ -185,8 +185,10 @@ def test_losing_a_server_stops_what_has_no_instance_elsewhere_and_what_needs_it(
     )
     topology = msgspec.structs.replace(CATALOG, services=services, servers=servers)
 
-    assert check.lost_with(topology, "a") == ["single", "user"]
-    assert check.lost_with(topology, "b") == ["user"]
+    assert check.stopped_with(topology, "a") == {"single"}
+    assert check.impaired_without(topology, "a") == {"user"}
+    assert check.stopped_with(topology, "b") == {"user"}
+    assert check.impaired_without(topology, "b") == set()
 
 
 def test_a_loss_parts_what_stops_what_lacks_it_and_what_goes_on() -> None:
