@@ -75,6 +75,10 @@ bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K
 topology: $(READY) ## Print what runs where, how big, on which port
 	@$(PYTHON) -m helix.topology
 
+.PHONY: rehearse
+rehearse: setup ## Upgrade a stack of that version, with data, to this one: make rehearse FROM=v0.1.0
+	@$(PYTHON) -m infra.rehearsal $(FROM)
+
 ##@ Three servers on this machine
 
 .PHONY: fleet

@@ -22,13 +22,11 @@ from infra.substrates.wanted import wanted
 
 def main(env: Mapping[str, str]) -> None:
     """A catalogue that does not hold, or a rendering that breaks a policy, places nothing."""
+    if found := faults(CATALOG):
+        raise TopologyError("the catalogue does not hold:\n" + "\n".join(found))
     settings, stack = wanted(env), pulumi.get_stack()
     here = site(settings, env, stack)
-    chosen = services(settings, here)
-    under = substrate(settings, env, stack)
-    if found := [*faults(CATALOG), *under.faults(chosen)]:
-        raise TopologyError("nothing is placed:\n" + "\n".join(found))
-    place_all(under, chosen)
+    place_all(substrate(settings, env, stack), services(settings, here))
     pulumi.export("document", msgspec.to_builtins(outputs.document(here)))
 
 

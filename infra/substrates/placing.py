@@ -64,7 +64,12 @@ def chosen(
 
 
 def place_all(substrate: Substrate, services: Sequence[Service]) -> None:
-    """Stores, what fills them, what reads them: each step as parallel as the needs allow."""
+    """Stores, what fills them, what reads them: each step as parallel as the needs allow.
+
+    `TopologyError` before anything is placed when the substrate finds a fault.
+    """
+    if found := substrate.faults(services):
+        raise TopologyError("nothing is placed:\n" + "\n".join(found))
     late = _late(services)
     placed: dict[str, Sequence[pulumi.Resource]] = {}
     for service in services:

@@ -150,6 +150,8 @@ def leftovers(fleet: Fleet) -> list[str]:
     found += [line for line in links.splitlines() if fleet.bridge in line]
     found += [line for line in mounts.splitlines() if str(fleet.home) in line]
     found += [host.server for host in fleet.hosts if engines.pid(host)]
+    found += [str(path) for path in fleet.home.glob("*/data/volumes/*/_data")]
+    found += [str(path) for path in fleet.home.glob("*/data/containers/*")]
     return found
 
 

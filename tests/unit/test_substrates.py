@@ -14,12 +14,15 @@ from helix.topology.model import Service, Topology
 from infra import outputs
 from infra.composition import services
 from infra.launch import Address, Launch
+from infra.policies import violations
 from infra.services import bootstrap, registry
+from infra.substrates.containers import Container
 from infra.substrates.digests import digest
 from infra.substrates.local import references
 from infra.substrates.placing import chosen, place_all
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Wanted
+from tests.unit.test_policies import VIOLATIONS
 
 
 def _site(**changes: object) -> LocalSite:
@@ -41,13 +44,15 @@ HERE = [service for service in CATALOG.services if service.laptop]
 class Recorder:
     """A substrate that notes what it is asked to place after what."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, found: Sequence[str] = ()) -> None:
         self.site = _site()
+        self.found = list(found)
         self.after: dict[str, set[str]] = {}
         self._names: dict[int, str] = {}
 
     def faults(self, services: Sequence[Service]) -> list[str]:
-        return [f"{len(services)} services have no place"]
+        del services
+        return self.found
 
     def render(self, service: Service) -> Sequence[Launch]:
         return [registry.face(service).process(self.site)]
@@ -108,6 +113,16 @@ def test_switching_off_what_another_needs_names_both() -> None:
 def test_switching_off_a_stranger_names_it() -> None:
     with pytest.raises(TopologyError, match="`postgre`"):
         chosen(CATALOG.services, ["postgre"])
+
+
+@pytest.mark.parametrize("broken", VIOLATIONS.values(), ids=list(VIOLATIONS))
+def test_a_program_that_violates_a_policy_places_nothing(broken: Container) -> None:
+    recorder = Recorder(found=violations([broken]))
+
+    with pytest.raises(TopologyError, match="nothing is placed") as refusal:
+        place_all(recorder, chosen(HERE, []))
+    assert broken.name in refusal.value.message
+    assert recorder.after == {}
 
 
 def test_what_is_absent_here_is_not_placed() -> None:
