@@ -1,6 +1,7 @@
 """The claims a Kubernetes stack keeps: `destroy` leaves them, `purge` deletes them."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 from helix.errors import InvalidError, UnavailableError
 from infra.substrates.manifests import STACK
@@ -20,8 +21,8 @@ def delete(settings: Wanted, stack: str, env: Mapping[str, str]) -> list[str]:
     Only what carries the stack's label. `UnavailableError` when the cluster cannot be asked.
     """
     try:
-        api = Api(access(settings.kubeconfig or usual(env), settings.context))
-        return list(_delete(api, settings.namespace, {STACK: stack}))
+        with closing(Api(access(settings.kubeconfig or usual(env), settings.context))) as api:
+            return list(_delete(api, settings.namespace, {STACK: stack}))
     except InvalidError as error:
         raise UnavailableError(
             SERVICE,

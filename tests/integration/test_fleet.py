@@ -285,11 +285,11 @@ def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed
         redis.update(mem_limit=300 * MIB, memswap_limit=300 * MIB)
         exporter = client.containers.get(f"{fleet.stack.name}-redis-exporter")
         exporter.stop()
-    set_version(home, "qdrant", 2)
+    set_version(home, "spark", 2)
     try:
         report = look(fleet.stack.wanted(), env, fleet.stack.name)
     finally:
-        set_version(home, "qdrant", 1)
+        set_version(home, "spark", 1)
         exporter.start()
         for one in stores:
             one.undo(fleet)
