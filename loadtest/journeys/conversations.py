@@ -57,7 +57,7 @@ def journey(name: str, said: Sequence[NewMessage]) -> list[Step]:
 def _incomplete(said: int) -> Callable[[Replay], str]:
     def wrong(replay: Replay) -> str:
         back = len(replay.messages)
-        return "" if back == said else f"{said} messages were acknowledged, {back} came back"
+        return "" if back == said else f"{said} messages were sent, {back} came back"
 
     return wrong
 
