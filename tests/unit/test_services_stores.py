@@ -249,7 +249,7 @@ def test_our_engines_answer_encrypted_as_well() -> None:
 
     assert config["certificate"] == _tls("qdrant").certificate
     assert config["key"] == _tls("qdrant").key
-    assert launch.health[-2:] == ("--ca", _tls("qdrant").authority)
+    assert launch.health[-1].endswith(f"--ca {_tls('qdrant').authority}")
 
 
 def test_grafana_is_encrypted_and_closed_to_strangers() -> None:
@@ -295,9 +295,9 @@ def test_a_program_for_clients_answers_encrypted_and_one_for_the_servers_in_plai
     workers = registry.face(CATALOG.service("workers")).process(_of("workers"))
 
     assert plane.env["HELIX__HTTP__CERTIFICATE"] == _tls("control-plane").certificate
-    assert "--ca" in plane.health
+    assert "--ca" in plane.health[-1]
     assert "HELIX__HTTP__CERTIFICATE" not in workers.env
-    assert "--ca" not in workers.health
+    assert "--ca" not in workers.health[-1]
 
 
 def test_the_task_that_fills_the_stores_trusts_the_same_authority() -> None:

@@ -108,7 +108,7 @@ def test_the_toy_is_a_container_of_its_server() -> None:
     (one,) = containers(site, TOY)
 
     assert (one.name, one.instance.server, one.reference) == ("toy", "server-2", "toy:1.2")
-    assert one.launch.argv == ("/bin/toy", "/etc/helix/toy/toy.conf")
+    assert one.launch.argv[2:] == ("/bin/toy", "/etc/helix/toy/toy.conf")  # after its script
     assert one.launch.files["/etc/helix/toy/toy.conf"] == "listen=10.0.0.2:7063\n"
     assert violations([one]) == []
 
@@ -127,6 +127,7 @@ def test_the_toy_is_a_stateful_set_with_a_claim_and_an_address() -> None:
     found = {m["kind"]: m for m in (*of_instance(where, one), *of_service(where, TOY, [one]))}
 
     assert set(found) == {"ConfigMap", "Service", "StatefulSet"}
-    assert found["ConfigMap"]["data"] == {"etc.helix.toy.toy.conf": "listen=0.0.0.0:7063\n"}
+    data = found["ConfigMap"]["data"]
+    assert data["etc.helix.toy.toy.conf"] == "listen=0.0.0.0:7063\n"
     assert found["Service"]["metadata"]["name"] == "toy"
     assert violations([one]) == []

@@ -155,7 +155,7 @@ def test_every_store_has_an_authority_of_its_own(group: str) -> None:
     assert getattr(Settings(), group).ca == ""
 
 
-def test_health_trusts_authorities_where_clients_come_in_and_asks_the_others_in_plain() -> None:
+def test_health_trusts_authorities_where_ports_are_sealed_and_asks_the_others_in_plain() -> None:
     env = {f"HELIX__{group.upper()}__CA": f"/{group}.pem" for group in GROUPS}
     own = {"HELIX__HTTP__CERTIFICATE": "/own.crt", "HELIX__HTTP__KEY": "/own.key"}
     placed = {
@@ -168,7 +168,9 @@ def test_health_trusts_authorities_where_clients_come_in_and_asks_the_others_in_
     assert trusted == {
         **{name: f"/{name}.pem" for name in GROUPS if name not in {"iceberg", "stack"}},
         "iceberg-rest": "/iceberg.pem",
-        **dict.fromkeys(("flink-jobmanager", "grafana", "control-plane"), "/stack.pem"),
+        **dict.fromkeys(
+            ("zookeeper", "flink-jobmanager", "grafana", "control-plane"), "/stack.pem"
+        ),
     }
     assert asked["flink-jobmanager"].certificate == "/own.crt"
     assert (asked["prometheus"].certificate, asked["prometheus"].key) == ("", "")
