@@ -1,6 +1,5 @@
 """Stacks whose program is a function of the test, moved by Pulumi's Automation API."""
 
-import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import pytest
 from pulumi import automation
 
 from infra.toolchain.pulumi import Pulumi
+from tests.integration.loops import closed_loops
 
 PROJECT = "unit"
 
@@ -53,7 +53,7 @@ def inline(
     for name in ("state", "pulumi", "work"):
         (folder / name).mkdir()
     (folder / "work" / "Pulumi.yaml").write_text(f"name: {PROJECT}\nruntime: python\n")
-    with _closed_loops(monkeypatch):
+    with closed_loops(monkeypatch):
         made = automation.create_or_select_stack(
             "test", project_name=PROJECT, program=program, opts=_options(pulumi, folder)
         )
@@ -72,21 +72,3 @@ def _options(pulumi: Pulumi, folder: Path) -> automation.LocalWorkspaceOptions:
     }
     env = {key: value for key, value in pulumi.env.items() if key.startswith(kept)}
     return automation.LocalWorkspaceOptions(work_dir=str(folder / "work"), env_vars={**env, **own})
-
-
-@contextmanager
-def _closed_loops(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """Closes what the Automation API leaves open when an inline program fails."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    new = asyncio.new_event_loop
-
-    def tracked() -> asyncio.AbstractEventLoop:
-        opened.append(new())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", tracked)
-    asyncio.set_event_loop(tracked())
-    yield
-    asyncio.set_event_loop(None)
-    for loop in opened:
-        loop.close()

@@ -3,7 +3,6 @@
 Whichever plugin the command line has serves them: the official one, or the stand-in.
 """
 
-import asyncio
 import contextlib
 import io
 import os
@@ -34,6 +33,7 @@ from infra.toolchain.plugins.docker import bodies
 from infra.toolchain.plugins.docker.containers import MAKING
 from infra.toolchain.pulumi import command
 from tests.integration.conftest import eventually
+from tests.integration.loops import closed_loops
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -216,20 +216,8 @@ class Stack:
 
 @pytest.fixture
 def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes what Pulumi's Automation API leaves open when an inline program fails."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    new = asyncio.new_event_loop
-
-    def tracked() -> asyncio.AbstractEventLoop:
-        opened.append(new())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", tracked)
-    asyncio.set_event_loop(tracked())
-    yield
-    asyncio.set_event_loop(None)
-    for loop in opened:
-        loop.close()
+    with closed_loops(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The plugin's processes under a real supervisord, and its resources under the real Pulumi."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -262,6 +261,7 @@ from pathlib import Path
 import msgspec
 from infra.launch import Launch
 from infra.provider import supervision
+from tests.integration.loops import closed_loops
 launch = msgspec.json.decode(sys.argv[2], type=Launch)
 supervision.apply(Path(sys.argv[1]), launch, stopping=threading.Event())
 """
@@ -405,20 +405,8 @@ class Stack:
 
 @pytest.fixture
 def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes what Pulumi's Automation API leaves open when an inline program fails."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    new = asyncio.new_event_loop
-
-    def tracked() -> asyncio.AbstractEventLoop:
-        opened.append(new())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", tracked)
-    asyncio.set_event_loop(tracked())
-    yield
-    asyncio.set_event_loop(None)
-    for loop in opened:
-        loop.close()
+    with closed_loops(monkeypatch):
+        yield
 
 
 @pytest.fixture
