@@ -32,6 +32,7 @@ from infra.provider.launcher import living
 from infra.provider.readiness import wait_ready
 from infra.provider.runs import Run, Stopped, run_to_end
 from infra.provider.secrets import vault
+from tests.integration.loops import closed_loops
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -261,7 +262,6 @@ from pathlib import Path
 import msgspec
 from infra.launch import Launch
 from infra.provider import supervision
-from tests.integration.loops import closed_loops
 launch = msgspec.json.decode(sys.argv[2], type=Launch)
 supervision.apply(Path(sys.argv[1]), launch, stopping=threading.Event())
 """
