@@ -1,6 +1,7 @@
 """One stack from nothing to answering, and back: what the Makefile's targets run."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -208,7 +209,9 @@ def purge(stack: Stack) -> None:
         stack.ask("stack", "rm", "--yes", stack.name)
     shutil.rmtree(stack.home, ignore_errors=True)
     if not json.loads(stack.ask("stack", "ls", "--json")):
-        shutil.rmtree(stack.state, ignore_errors=True)
+        shutil.rmtree(stack.state / "pulumi", ignore_errors=True)
+        with contextlib.suppress(OSError):  # a fleet's engines live there too
+            stack.state.rmdir()
     _say(f"stack `{stack.name}` is gone; downloads stay in the cache for the next one")
 
 

@@ -312,28 +312,6 @@ def test_the_systems_state_is_in_the_systems_folder(monkeypatch: pytest.MonkeyPa
     assert state_folder({"HOME": "/root"}) == Path("/var/lib/helix")
 
 
-def test_packages_that_bring_a_resource_plugin_ask_for_it() -> None:
-    found = langhost.required(
-        [
-            {"name": "pulumi_docker", "version": "5.2.0", "plugin": {"resource": True}},
-            {"name": "other", "version": "1.0", "plugin": None},
-            {"name": "tool", "version": "1.0", "plugin": {"resource": False, "name": "tool"}},
-        ]
-    )
-
-    assert [(p.name, p.version, p.kind) for p in found] == [("docker", "v5.2.0", "resource")]
-
-
-def test_a_parameterized_plugin_carries_its_parameter() -> None:
-    parameter = {"name": "sub", "version": "1.0.0", "value": "aGVsbG8="}
-    plugin = {"resource": True, "name": "base", "version": "2.0.0", "parameterization": parameter}
-
-    (found,) = langhost.required([{"name": "x", "version": "9", "plugin": plugin}])
-
-    assert (found.name, found.version) == ("base", "v2.0.0")
-    assert found.parameterization.value == b"hello"
-
-
 @pytest.mark.parametrize(
     ("status", "error", "bail"),
     [(0, "", False), (32, "", True), (3, "exited with code 3", False), (-9, "signal 9", False)],

@@ -4,7 +4,6 @@ Serves the engine's LanguageRuntime with the stubs of the `pulumi` package. Each
 child process, by the executor beside this file.
 """
 
-import base64
 import json
 import os
 import queue
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from functools import partial
 from pathlib import Path
@@ -33,13 +32,9 @@ ORPHAN_CHECK_S = 1.0
 
 # Run by the program's interpreter: its packages, and what they say about plugins of theirs.
 LIST_PACKAGES = """
-import importlib.metadata, json, pathlib
-packages = []
-for found in importlib.metadata.distributions():
-    files = [f for f in found.files or () if f.name == "pulumi-plugin.json" and len(f.parts) == 2]
-    plugin = json.loads(pathlib.Path(files[0].locate()).read_text()) if files else None
-    packages.append({"name": found.metadata["Name"], "version": found.version, "plugin": plugin})
-print(json.dumps(packages))
+import importlib.metadata, json
+found = importlib.metadata.distributions()
+print(json.dumps(sorted([each.metadata["Name"], each.version] for each in found)))
 """
 
 
@@ -54,37 +49,6 @@ def interpreter(info: proto.ProgramInfo, folder: str) -> str:
             f"`{python}` does not exist; make the virtual environment that Pulumi.yaml names"
         )
     return str(python)
-
-
-def required(packages: Iterable[Mapping[str, Any]]) -> list[plugin_pb2.PackageDependency]:
-    """The resource plugins these packages ask for."""
-    return [
-        plugin_pb2.PackageDependency(
-            name=plugin.get("name") or _plugin_name(package["name"]),
-            kind="resource",
-            version="v" + (plugin.get("version") or package["version"]).lstrip("v"),
-            server=plugin.get("server") or "",
-            parameterization=_parameterization(plugin.get("parameterization")),
-        )
-        for package in packages
-        if (plugin := package["plugin"]) and plugin.get("resource")
-    ]
-
-
-def _plugin_name(package: str) -> str:
-    return package.lower().replace("_", "-").removeprefix("pulumi-")
-
-
-def _parameterization(
-    declared: Mapping[str, str] | None,
-) -> plugin_pb2.PackageParameterization | None:
-    if declared is None:
-        return None
-    return plugin_pb2.PackageParameterization(
-        name=declared["name"],
-        version=declared["version"],
-        value=base64.b64decode(declared["value"]),
-    )
 
 
 def outcome(status: int) -> proto.RunResponse:
@@ -130,15 +94,18 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
     def GetRequiredPackages(
         self, request: proto.GetRequiredPackagesRequest, context: grpc.ServicerContext
     ) -> proto.GetRequiredPackagesResponse:
-        del context
-        return proto.GetRequiredPackagesResponse(packages=required(self._packages(request.info)))
+        # An answer would make the CLI look for every installed SDK's plugin before each program.
+        # Nothing is fetched here: a plugin is found when the first resource asks for it.
+        del request, context
+        return proto.GetRequiredPackagesResponse()
 
     @override
     def GetProgramDependencies(
         self, request: proto.GetProgramDependenciesRequest, context: grpc.ServicerContext
     ) -> proto.GetProgramDependenciesResponse:
         del context
-        found = sorted((p["name"], p["version"]) for p in self._packages(request.info))
+        command = [interpreter(request.info, request.info.root_directory), "-c", LIST_PACKAGES]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         return proto.GetProgramDependenciesResponse(
             dependencies=[proto.DependencyInfo(name=name, version=v) for name, v in found]
         )
@@ -205,10 +172,6 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         """End every program that still runs."""
         for child in tuple(self._children):
             _end(child)
-
-    def _packages(self, info: proto.ProgramInfo) -> list[dict[str, Any]]:
-        command = [interpreter(info, info.root_directory), "-c", LIST_PACKAGES]
-        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
     def _flags(self, request: proto.RunRequest) -> list[str]:
         values = {
