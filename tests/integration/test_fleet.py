@@ -194,7 +194,9 @@ def writing(fleet: Deployed) -> Generator[Writer]:
     writer = Writer(fleet, tenant, conversation)
     writer.start()
     try:
-        until(lambda: len(writer.acknowledged) > FIRST, what="the first messages")
+        until(
+            lambda: len(writer.acknowledged) > FIRST, what="the first messages", s_max=HEALTHY_S_MAX
+        )
         yield writer
     finally:
         writer.stop()
@@ -224,7 +226,11 @@ def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
                 time.sleep(LOST_S)
                 assert len(writer.acknowledged) <= before + 1
             else:
-                until(lambda: len(writer.acknowledged) > before + MORE, what="messages go on")
+                until(
+                    lambda: len(writer.acknowledged) > before + MORE,
+                    what="messages go on",
+                    s_max=HEALTHY_S_MAX,
+                )
             fleet.recovered(kept)
             assert {
                 name for name, works in USES.items() if name in impaired and works(fleet)
@@ -232,7 +238,11 @@ def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
             assert {name for name, works in USES.items() if not works(fleet)} <= stopped | impaired
         fleet.recovered()
         after = len(writer.acknowledged)
-        until(lambda: len(writer.acknowledged) > after + MORE, what="messages go on")
+        until(
+            lambda: len(writer.acknowledged) > after + MORE,
+            what="messages go on",
+            s_max=HEALTHY_S_MAX,
+        )
 
 
 def reads(fleet: Deployed) -> bool:
