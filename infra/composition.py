@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, cast
@@ -13,6 +13,7 @@ import pulumi
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Service
 from infra.artifacts.fetch import cache_folder
+from infra.certificates.vault import stack_vault
 from infra.images import lock
 from infra.launch import Site
 from infra.substrates.hosted import LOOPBACK, OPERATOR, Hosted
@@ -120,3 +121,11 @@ def identities(here: Hosted) -> dict[str, tuple[str, ...]]:
         one.name: (here.hosts[one.name], one.name, "localhost", LOOPBACK) for one in here.instances
     }
     return names | {name: (name, "localhost", LOOPBACK) for name in (OPERATOR, "bootstrap")}
+
+
+def hosted_stack(
+    settings: Wanted, env: Mapping[str, str], stack: str
+) -> tuple[Hosted, Callable[[str], str], Path]:
+    """A hosted stack's site, the lookup of its secrets, and the mark that it has been up."""
+    here, folder = hosted_site(settings, env, stack), home(env, stack)
+    return here, stack_vault(folder, identities(here), now=now), folder / FORMED

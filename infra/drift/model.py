@@ -38,7 +38,7 @@ class Cure(StrEnum):
     ROTATE = "rotate"
 
 
-TODO = {
+NEXT_STEPS = {
     Cure.UP: "`make up STACK={stack}` repairs it",
     Cure.ROLL_OUT: (
         "`make up STACK={stack}` rolls out what changed in the checkout; what was changed by hand"
@@ -78,7 +78,7 @@ class Drift(Record, frozen=True):
 
     def sentence(self, stack: str) -> str:
         """What differs, and what to do."""
-        todo = TODO[self.cure].format(stack=stack)
+        todo = NEXT_STEPS[self.cure].format(stack=stack)
         return f"{self.kind}: `{self.name}`: declared {self.declared}; live {self.live}: {todo}"
 
 

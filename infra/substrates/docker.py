@@ -10,8 +10,7 @@ import pulumi_docker as docker
 
 from helix.errors import TopologyError
 from helix.topology.model import Service, Volume
-from infra.certificates.vault import stack_vault
-from infra.composition import FORMED, home, hosted_site, identities, now
+from infra.composition import hosted_stack
 from infra.launch import Address
 from infra.policies import over_booked, violations
 from infra.provider.secrets import OPENING, resolve
@@ -37,10 +36,8 @@ SHARES_PER_CORE = 1024
 
 def compose(settings: Wanted, env: Mapping[str, str], stack: str) -> "Docker":
     """The servers that the configuration names."""
-    here = hosted_site(settings, env, stack)
-    folder = home(env, stack)
-    lookup = stack_vault(folder, identities(here), now=now)
-    return Docker(here, settings, lookup, formed=folder / FORMED)
+    here, lookup, formed = hosted_stack(settings, env, stack)
+    return Docker(here, settings, lookup, formed=formed)
 
 
 class Docker:

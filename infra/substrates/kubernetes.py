@@ -9,8 +9,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from helix.topology.model import Service
-from infra.certificates.vault import stack_vault
-from infra.composition import FORMED, home, hosted_site, identities, now
+from infra.composition import hosted_stack
 from infra.launch import Address
 from infra.policies import violations
 from infra.provider.secrets import resolve
@@ -41,10 +40,8 @@ KINDS: dict[tuple[str, str], Callable[..., pulumi.Resource]] = {
 
 def compose(settings: Wanted, env: Mapping[str, str], stack: str) -> "Kubernetes":
     """The cluster that the configuration names."""
-    here = hosted_site(settings, env, stack)
-    folder = home(env, stack)
-    lookup = stack_vault(folder, identities(here), now=now)
-    return Kubernetes(here, settings, lookup, formed=folder / FORMED)
+    here, lookup, formed = hosted_stack(settings, env, stack)
+    return Kubernetes(here, settings, lookup, formed=formed)
 
 
 class Kubernetes:

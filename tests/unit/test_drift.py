@@ -18,7 +18,7 @@ from infra.composition import hosted_site, now
 from infra.drift import __main__ as command
 from infra.drift import ages, buckets, machine, schemas, servers, topics, vectors
 from infra.drift.looking import Look, report
-from infra.drift.model import TODO, Away, Cure, Cures, Drift, Kind, Report, compared
+from infra.drift.model import NEXT_STEPS, Away, Cure, Cures, Drift, Kind, Report, compared
 from infra.drift.running import Process, differences, environment, first_difference, outdated
 from infra.drift.schemas import Schema
 from infra.drift.vault import standing
@@ -85,7 +85,7 @@ def test_every_sentence_ends_with_what_to_do(cure: Cure) -> None:
     sentence = drift.sentence("mine")
 
     assert sentence.startswith("topic: `a`: declared 1; live 2: ")
-    assert sentence.endswith(TODO[cure].format(stack="mine"))
+    assert sentence.endswith(NEXT_STEPS[cure].format(stack="mine"))
 
 
 def test_a_fresh_broker_has_what_the_catalogue_declares() -> None:
