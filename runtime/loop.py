@@ -139,8 +139,8 @@ class Loop:
         topic = self._pipeline.topic
         places = [TopicPartition(topic, claim.partition, claim.next) for claim in claims]
         consumer.incremental_assign(places)
-        if self._held:
-            consumer.pause(places)
+        # A partition that was paused when it was taken away is still paused when it comes back.
+        (consumer.pause if self._held else consumer.resume)(places)
         self._joined = not self._stop.is_set()
 
     def _claimed(self, partitions: Sequence[int]) -> list[Claim]:

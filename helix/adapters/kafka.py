@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ POLL_S_MAX = 0.1
 ANSWER_S_MAX = 5.0  # for metadata, offsets and topic changes
 FLUSH_S_MAX = 5.0
 EPOCH_S_MAX = 1.0  # a topic made anew is seen at the latest after this
+EPOCH_RETRY_S = 5.0  # when no controller said so
+CONTROLLER_S_MAX = 1.0
 SCAN_RECORDS_MAX = 1_000  # a batch handed from the reading thread to the loop
 SCAN_S_MAX = 10.0  # without any progress
 READERS_MAX = 4  # idle consumers kept warm for scans
@@ -136,41 +138,52 @@ class Epochs:
 
     def __init__(self, settings: Kafka) -> None:
         self._admin = AdminClient(client_config(settings), logger=None)
-        self._known: dict[str, tuple[float, Incarnation]] = {}
-        self._asked: dict[str, Future[TopicDescription]] = {}
+        self._known: dict[str, Incarnation] = {}
+        self._fresh_until: dict[str, float] = {}
+        self._asked: dict[str, Future[Incarnation]] = {}
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="epochs")
 
     def current(self, topic: str) -> Incarnation:
         """The topic's present incarnation; `UnavailableError` when the broker does not say."""
-        asked, known = self._known.get(topic, (-EPOCH_S_MAX, None))
-        if known is not None and time.monotonic() - asked < EPOCH_S_MAX:
-            return known
-        now = self._ask(topic)
-        self._known[topic] = (time.monotonic(), now)
-        return now
+        if topic not in self._known or not self._fresh(topic):
+            self._learned(topic, self._ask(topic))
+        return self._known[topic]
 
     def glimpse(self, topic: str) -> Incarnation | None:
         """What the broker said last, without waiting for it; asked again when that is old."""
         asked = self._asked.get(topic)
         if asked is not None and asked.done():
             del self._asked[topic]
-            if asked.exception() is None:  # else it is asked again
-                self._known[topic] = (time.monotonic(), _incarnation(asked.result()))
-        at, known = self._known.get(topic, (-EPOCH_S_MAX, None))
-        if topic not in self._asked and time.monotonic() - at >= EPOCH_S_MAX:
-            self._asked[topic] = self._describe(topic)
-        return known
+            if asked.exception() is None:
+                self._learned(topic, asked.result())
+            else:
+                self._fresh_until[topic] = time.monotonic() + EPOCH_RETRY_S
+        if topic not in self._asked and not self._fresh(topic):
+            self._asked[topic] = self._asker.submit(self._ask, topic)
+        return self._known.get(topic)
+
+    def _fresh(self, topic: str) -> bool:
+        return time.monotonic() < self._fresh_until.get(topic, 0.0)
+
+    def _learned(self, topic: str, now: Incarnation) -> None:
+        self._known[topic] = now
+        self._fresh_until[topic] = time.monotonic() + EPOCH_S_MAX
 
     def _ask(self, topic: str) -> Incarnation:
+        """Asked of the controller, which librdkafka finds again only in new metadata.
+
+        While the one it knows is away it dials that one without a pause, a core's worth: hence
+        metadata first, from any broker, and a short time for the question.
+        """
         try:
-            return _incarnation(self._describe(topic).result(timeout=ANSWER_S_MAX))
+            self._admin.list_topics(timeout=ANSWER_S_MAX)
+            wanted = TopicCollection([topic])
+            asked = self._admin.describe_topics(wanted, request_timeout=CONTROLLER_S_MAX)[topic]
+            return _incarnation(asked.result(timeout=ANSWER_S_MAX))
         except KafkaException as error:
             raise away(error) from error
         except TimeoutError as error:
             raise UnavailableError(SERVICE) from error
-
-    def _describe(self, topic: str) -> "Future[TopicDescription]":
-        wanted = TopicCollection([topic])
-        return self._admin.describe_topics(wanted, request_timeout=ANSWER_S_MAX)[topic]
 
 
 def _incarnation(found: TopicDescription) -> Incarnation:

@@ -5,6 +5,7 @@ The stack runs from a copy of the checkout, so that a test may edit code as a de
 
 import functools
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from helix.adapters.kafka import client_config
 from helix.settings import Settings, from_env
 from infra.outputs import Outputs
 from infra.provider.supervision import State, states
@@ -26,6 +30,7 @@ OFFSET = 20_000
 NAME = "test"
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMAND_S_MAX = 590
+SCRATCH_PARTITIONS = 12
 POLL_S = 0.05
 
 
@@ -176,3 +181,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
     finally:
         running.purge()
+
+
+@pytest.fixture
+def scratch(stack: Running) -> Iterator[str]:
+    """A topic of the test's own, with as many partitions as conversations have."""
+    admin = AdminClient(client_config(stack.settings.kafka), logger=None)
+    topic = f"scratch-{secrets.token_hex(4)}"
+    admin.create_topics([NewTopic(topic, SCRATCH_PARTITIONS)])[topic].result(30)
+    yield topic
+    admin.delete_topics([topic])[topic].result(30)

@@ -19,7 +19,6 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from helix.adapters import murmur2, postgres
 from helix.adapters.kafka import Epochs, client_config, producer_config
@@ -34,7 +33,7 @@ from infra.provider import layout
 from runtime.burial import HELD_BYTES_MAX
 from tests.contract.promises import TOPIC, turns
 from tests.integration.chaos import Killer, Meeting, Progress, Teller, Told
-from tests.integration.conftest import ROOT, Running
+from tests.integration.conftest import ROOT, SCRATCH_PARTITIONS, Running
 from tests.integration.live import (
     caught_up,
     clickhouse_rows,
@@ -249,16 +248,6 @@ KEYS = 1_000
 JAVA_S_MAX = 120
 
 
-@pytest.fixture
-def scratch(stack: Running) -> Generator[str]:
-    """A topic of the test's own, with as many partitions as conversations have."""
-    admin = AdminClient(client_config(stack.settings.kafka), logger=None)
-    topic = name()
-    admin.create_topics([NewTopic(topic, 12)])[topic].result(30)
-    yield topic
-    admin.delete_topics([topic])[topic].result(30)
-
-
 def by_java(stack: Running, topic: str, keys: list[str]) -> None:
     """Kafka's own producer writes one record of each key."""
     broker: list[str] = json.loads(layout.spec(stack.stack.home, "kafka").read_text())["argv"]
@@ -288,7 +277,7 @@ def test_a_key_goes_where_a_java_producer_sends_it(stack: Running, scratch: str)
     by_java(stack, scratch, keys)
 
     found = {(m.key(), m.value()): m.partition() for m in records(stack, scratch)}
-    placed = {key: murmur2.partition(key.encode(), 12) for key in keys}
+    placed = {key: murmur2.partition(key.encode(), SCRATCH_PARTITIONS) for key in keys}
     assert {key: found[key.encode(), b"ours"] for key in keys} == placed
     assert {key: found[key.encode(), b"java"] for key in keys} == placed
 

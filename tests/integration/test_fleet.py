@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 
+from helix.adapters.kafka import Epochs
 from helix.adapters.probes import Check
 from helix.adapters.trust import context
 from helix.client.rest import Client
@@ -30,6 +31,7 @@ from infra.fleet.faults import Cut
 from infra.fleet.plan import SUBNET as SUBNET_OF_MAKE
 from infra.provider.secrets import set_version
 from loadtest.report import Record
+from tests.contract.promises import TOPIC
 from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
 from tests.integration.live import caught_up, name, until
 from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
@@ -48,6 +50,7 @@ LOST_S = 10.0
 PAUSE_S = 0.2
 FIRST, MORE = 20, 20  # messages
 LOAD_MINUTES = "0.3"
+ASKING_S, ASKING_SHARE_MAX = 15.0, 0.25  # with the writer's part of this process
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,7 @@ def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
     with writing(fleet) as writer:
         with faults.while_dark(fleet.host(server)):
             before = len(writer.acknowledged)
+            assert asking(fleet) < ASKING_SHARE_MAX
             assert not [one.name for one in gone if reached(one.at.host, one.at.port)]
             if "control-plane" in stopped:
                 time.sleep(LOST_S)
@@ -247,6 +251,16 @@ def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
             what="messages go on",
             s_max=HEALTHY_S_MAX,
         )
+
+
+def asking(fleet: Deployed) -> float:
+    """The share of a core that it takes to ask after a topic, as every pipeline does."""
+    epochs = Epochs(fleet.settings.kafka)
+    began, used = time.monotonic(), time.process_time()
+    while time.monotonic() < began + ASKING_S:
+        epochs.glimpse(TOPIC)
+        time.sleep(PAUSE_S)
+    return (time.process_time() - used) / ASKING_S
 
 
 def reads(fleet: Deployed) -> bool:
