@@ -1,10 +1,8 @@
 """The resource plugin `helix`: Pulumi's protocol on one side, the five kinds on the other."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from pulumi.provider.experimental import provider
@@ -13,16 +11,14 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from helix.errors import InvalidError
 from helix.topology.model import Record
 from infra.launch import Launch
-from infra.provider.busy import Busy
+from infra.provider.busy import Interruptible
 from infra.provider.kinds import KINDS, Kind, Store, Work
 from infra.provider.serving import Engine
 from infra.provider.values import COMPUTED, changes, plain, unknown, within, wrap_all
 
 VERSION = "0.1.0"
-IDLE_S_MAX = 60.0  # what is being started when the CLI dies is stopped first
 AT = " - at `$."  # how msgspec names the place of what it refuses
 Properties = Mapping[str, PropertyValue]
-Answer = TypeVar("Answer")
 REPLACING = {
     provider.PropertyDiffKind.ADD: provider.PropertyDiffKind.ADD_REPLACE,
     provider.PropertyDiffKind.DELETE: provider.PropertyDiffKind.DELETE_REPLACE,
@@ -30,23 +26,13 @@ REPLACING = {
 }
 
 
-class Plugin(provider.Provider):
+class Plugin(Interruptible):
     """Converts, decides what differs, and hands the rest to the kind; blocking work in threads."""
 
     def __init__(self, store: Store, engine: Engine) -> None:
+        super().__init__()
         self._store = store
         self._engine = engine
-        self._stopping = threading.Event()
-        self._busy = Busy()
-
-    async def cancel(self) -> None:
-        """The first ^C: what waits ends early."""
-        self._stopping.set()
-
-    def orphaned(self) -> None:
-        """The CLI was killed: what is still being started is in no state, so it is stopped."""
-        self._stopping.set()
-        self._busy.wait_idle(IDLE_S_MAX)
 
     async def get_schema(self, request: provider.GetSchemaRequest) -> provider.GetSchemaResponse:
         del request
@@ -117,13 +103,6 @@ class Plugin(provider.Provider):
 
     def _work(self, urn: str) -> Work:
         return Work(self._stopping, self._store, self._engine.reporter(urn))
-
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        def counted() -> Answer:
-            with self._busy.one():
-                return work()
-
-        return await asyncio.to_thread(counted)
 
     def _amiss(self, kind: Kind[Any], request: provider.DiffRequest) -> list[str]:
         """Outputs that are not as recorded, or not as promised.

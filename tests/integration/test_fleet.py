@@ -36,14 +36,11 @@ from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, de
 from tests.integration.live import caught_up, name, until
 from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
 from tests.integration.test_drift import PLANTED, bootstrap
-from tests.integration.test_faults import FULL, held, key_of, survived
+from tests.integration.test_faults import held, key_of, survived
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
 USERS_FLEET = os.environ.get("HELIX_FLEET", "")  # noqa: TID251 - a switch of these tests
-LONG = pytest.mark.skipif(
-    not FULL, reason="a server's return takes two cores for minutes: HELIX_FAULTS=full runs it"
-)
 MIB = 1024 * 1024
 CUT_S = 60.0
 LOST_S = 10.0
@@ -215,7 +212,6 @@ def writing(fleet: Deployed) -> Generator[Writer]:
     assert held(fleet, tenant) == (len(numbers),) * 3
 
 
-@LONG
 @pytest.mark.parametrize("server", [server.name for server in CATALOG.servers])
 def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
     fleet: Deployed, server: str
@@ -292,7 +288,6 @@ USES: dict[str, Callable[[Deployed], bool]] = {
 }
 
 
-@LONG
 def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
     with writing(fleet) as writer:
         began = len(writer.acknowledged)

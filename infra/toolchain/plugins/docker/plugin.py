@@ -1,17 +1,16 @@
 """The stand-in for the resource plugin `docker`: Pulumi's protocol over an engine's own."""
 
-import asyncio
 import functools
 import json
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pulumi.provider.experimental import provider
 from pulumi.provider.experimental.property_value import PropertyValue
 
 from helix.errors import HelixError, InvalidError
-from infra.provider.busy import Busy
+from infra.provider.busy import Answer, Interruptible
 from infra.provider.serving import Engine
 from infra.provider.values import COMPUTED, plain, wrap, wrap_all
 from infra.toolchain.plugins.docker import wire
@@ -22,34 +21,22 @@ if TYPE_CHECKING:
     from infra.toolchain.plugins.docker.actions import Actions
     from infra.toolchain.plugins.docker.server import Server
 
-IDLE_S_MAX = 60.0  # what is being started when the CLI dies is taken away first
 IMAGE = "docker:index/remoteImage:RemoteImage"  # the one whose name is never made up
 SUFFIX_CHARS = 7  # of the names that are made up, as the official plugin's
-Answer = TypeVar("Answer")
 
 
-class Plugin(provider.Provider):
+class Plugin(Interruptible):
     """Converts, decides what differs, and hands the rest to the actions; blocking work in threads.
 
     The libraries that talk to an engine are imported with the first action: most plans need none.
     """
 
     def __init__(self, engine: Engine) -> None:
+        super().__init__()
         self._engine = engine
         self._settings = Settings()
-        self._stopping = threading.Event()
         self._connecting = threading.Lock()
         self._unreachable: HelixError | None = None
-        self._busy = Busy()
-
-    async def cancel(self) -> None:
-        """The first ^C: what waits ends early."""
-        self._stopping.set()
-
-    def orphaned(self) -> None:
-        """The CLI was killed: what is still being made is in no state, so it is taken away."""
-        self._stopping.set()
-        self._busy.wait_idle(IDLE_S_MAX)
 
     async def get_schema(self, request: provider.GetSchemaRequest) -> provider.GetSchemaResponse:
         del request
@@ -150,13 +137,8 @@ class Plugin(provider.Provider):
 
     async def _do(self, action: Callable[[], Answer], secret: set[str]) -> Answer:
         """In a thread of its own; no secret is in its error."""
-
-        def counted() -> Answer:
-            with self._busy.one():
-                return action()
-
         try:
-            return await asyncio.to_thread(counted)
+            return await self._in_thread(action)
         except HelixError as error:
             error.args = (wire.hidden(error.message, secret),)
             raise

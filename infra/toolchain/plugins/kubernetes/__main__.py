@@ -11,7 +11,8 @@ from infra.toolchain.plugins.kubernetes.plugin import VERSION, Plugin
 def main() -> None:
     args = sys.argv[1:]
     kubeconfig = usual(os.environ)  # noqa: TID251 - a composition root
-    serve(Plugin(Engine(address(args)), kubeconfig=kubeconfig), version=VERSION, args=args)
+    plugin = Plugin(Engine(address(args)), kubeconfig=kubeconfig)
+    serve(plugin, version=VERSION, args=args, orphaned=plugin.orphaned)
 
 
 if __name__ == "__main__":

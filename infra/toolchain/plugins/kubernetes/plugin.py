@@ -3,11 +3,8 @@
 It serves plain objects of the API of any group and version, and refuses the rest by name.
 """
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from pulumi.provider.experimental import provider
 from pulumi.provider.experimental.property_value import PropertyValue
@@ -15,6 +12,7 @@ from pulumi.runtime.proto import provider_pb2
 from pulumi.runtime.rpc import UNKNOWN
 
 from helix.errors import InvalidError
+from infra.provider.busy import Interruptible
 from infra.provider.plugin import REPLACING
 from infra.provider.serving import Engine, HalfMadeError
 from infra.provider.values import COMPUTED, changes, plain, unknown, within, wrap
@@ -29,22 +27,17 @@ INPUTS = "__inputs"  # a diff is told the outputs alone, and those carry the ser
 NEXT = "use Pulumi's own release with its own plugin, or write the objects out as resources"
 CONTENT = ("data", "stringData")
 Properties = Mapping[str, PropertyValue]
-Answer = TypeVar("Answer")
 
 
-class Plugin(provider.Provider):
+class Plugin(Interruptible):
     """Pulumi's protocol on one side, a cluster or a folder of files on the other."""
 
     def __init__(self, engine: Engine, *, kubeconfig: str = "") -> None:
+        super().__init__()
         self._engine = engine
         self._kubeconfig = kubeconfig
-        self._stopping = threading.Event()
         self._settings = Settings()
         self._target: Target = Nowhere("default")
-
-    async def cancel(self) -> None:
-        """The first ^C: what waits ends early."""
-        self._stopping.set()
 
     async def get_schema(self, request: provider.GetSchemaRequest) -> provider.GetSchemaResponse:
         del request
@@ -167,9 +160,6 @@ class Plugin(provider.Provider):
 
     def _wait(self, urn: str, timeout_s: float) -> Wait:
         return Wait(self._stopping, self._engine.reporter(urn), timeout_s or WAIT_S_MAX)
-
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        return await asyncio.to_thread(work)
 
 
 def named(given: Properties, old: Properties, *, fresh: str) -> dict[str, PropertyValue]:
