@@ -63,7 +63,8 @@ drift: $(READY) ## Say what of it is not as declared, and what to do: make drift
 .PHONY: load
 load: $(READY) ## Load it and judge every route: make load USERS=50 MINUTES=3 RECORD=load.json
 	@$(call stack,exec) -- $(PYTHON) -m loadtest $(if $(USERS),--users $(USERS)) \
-	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(if $(RECORD),--record $(RECORD))
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(if $(RECORD),--record $(RECORD)) \
+	  $(if $(REMOTE),--allow-remote)
 
 .PHONY: bench
 bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K1,W2 ROUNDS=5

@@ -88,6 +88,7 @@ def create(
         keyring=Keyring(world.keys, tokens(settings.jwt)),
         limits=world.limits,
         limit=settings.http.requests_per_min_max,
+        scraper=settings.http.metrics_token,
     )
     direct = DefineMiddleware(Direct, body_bytes_max=settings.http.body_bytes_max)
     app = Litestar(

@@ -1,6 +1,7 @@
 """Who calls, by API key or verified token; the tenant comes from the credential alone."""
 
 import hashlib
+import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from controlplane.telemetry import HEADERS
 from helix.domain.ids import log_key
 from helix.errors import UnavailableError
 from helix.ports import Credential, Keys, Limits
+from helix.settings import Secret
 
 FRESH_S = 30.0  # a revoked key works for so long at most, while the store of keys answers
 STALE_S_MAX = 300.0  # and so long while it does not: writes go on without it
@@ -27,6 +29,7 @@ ENTRIES_MAX = 4096
 SCHEMA = "/schema"
 # Options of routes. The framework's guards would copy the route for each request.
 OPEN = "open"  # nobody need say who they are
+FIGURES = "figures"  # for who scrapes them: no key opens it, and their token nothing else
 SCOPES = "scopes"  # any of them will do
 NAMED = "scope"  # the one a refusal names
 BODY = "body"  # media types
@@ -106,15 +109,20 @@ class Gate:
     limited as well.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, limits: Limits, limit: int) -> None:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, limits: Limits, limit: int, scraper: Secret
+    ) -> None:
         self._app = app
         self._keyring = keyring
         self._limits = limits
         self._limit = limit
+        self._scraper = scraper.reveal()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Go on with `scope["user"]`; 401 without a known key, 429 beyond the limit."""
-        if not _open(scope):
+        if scope["route_handler"].opt.get(FIGURES, False):
+            _scraping(scope, self._scraper)
+        elif not _open(scope):
             credential = await self._credential(scope)
             await self._take(scope, log_key(credential.tenant, credential.key_id))
             _allowed(scope["route_handler"].opt, credential)
@@ -159,6 +167,18 @@ def _open(scope: Any) -> bool:
         or path == SCHEMA
         or path.startswith(f"{SCHEMA}/")
     )
+
+
+def _scraping(scope: Any, token: str) -> None:
+    """401 without the token of who scrapes the figures; where there is none, for everybody."""
+    if not token:
+        raise NotAuthorizedException(
+            detail="nobody gets figures here: set `HELIX__HTTP__METRICS_TOKEN` and start again"
+        )
+    if not hmac.compare_digest(_bearer(scope).encode(), token.encode()):
+        raise NotAuthorizedException(
+            detail="figures are for Prometheus: send `Authorization: Bearer` and its token, no key"
+        )
 
 
 def _allowed(options: dict[str, Any], credential: Credential) -> None:

@@ -67,6 +67,7 @@ class Http(Group, frozen=True):
     certificate: str = ""  # path, PEM; with `key` the answers are encrypted, without they are plain
     key: str = ""  # path of its private key, PEM
     body_bytes_max: int = 4 * 1024 * 1024
+    metrics_token: Secret = Secret("")  # what Prometheus shows the API; empty: nobody gets figures
     requests_per_min_max: int = 6_000  # of one key
     cors_origins: str = ""  # who may call from a browser, separated by commas; nobody by default
 

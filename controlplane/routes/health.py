@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from controlplane.auth import OPEN, Scope, requires
+from controlplane.auth import FIGURES, OPEN, Scope, requires
 from controlplane.errors import deadline, refusals
 from controlplane.health import Health
 from helix.client.wire import HealthReport, ShortHealth, Status
@@ -79,7 +79,7 @@ async def ready(world: NamedDependency[World]) -> str:
     return "ready"
 
 
-@get("/metrics", opt={OPEN: True}, include_in_schema=False)
+@get("/metrics", opt={FIGURES: True}, include_in_schema=False)
 async def metrics(registry: NamedDependency[CollectorRegistry]) -> Response[bytes]:
     """The figures of this process, for Prometheus."""
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

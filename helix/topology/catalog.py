@@ -151,12 +151,12 @@ SERVICES = (
         role="analytics and the warm copy of every conversation",
         image="clickhouse",
         artifact="clickhouse",
-        ports=(Port(name="http", number=8123),),
+        ports=(Port(name="http", number=8123), Port(name="metrics", number=9363, exposure=Exposure.SERVERS)),
         placements=(Placement(server="server-2", size=Size(memory_mib=12288, cores=5)),),
         laptop=Size(memory_mib=1024, cores=1),
         probe=Probe(kind=ProbeKind.HTTP, port="http", path="/ping", expect="Ok."),
         secrets=("clickhouse", "clickhouse-reader"),
-        metrics=Metrics(port="http"),
+        metrics=Metrics(port="metrics"),
         volumes=(Volume(name="data", mount="/var/lib/clickhouse", size_gib=500),),
     ),
     Service(
@@ -430,7 +430,7 @@ SERVICES = (
         laptop=Size(memory_mib=448, cores=1),
         probe=Probe(kind=ProbeKind.HTTP, port="http", path="/readyz", expect="ready"),
         needs=("kafka", "postgres", "clickhouse", "workers"),
-        secrets=("postgres", "clickhouse", "neo4j", "redis", "minio", "rabbitmq", "qdrant", "api-key"),
+        secrets=("postgres", "clickhouse", "neo4j", "redis", "minio", "rabbitmq", "qdrant", "api-key", "control-plane-metrics"),
         metrics=Metrics(port="http"),
     ),
 )  # fmt: skip

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from helix.topology.model import Record
 from infra.certificates.authority import PREFIX as TLS
 from infra.drift.model import ABSENT, PRESENT, SHOWN_CHARS_MAX, Cure, Drift, Kind, shown
+from infra.provider import tokens
 from infra.provider.secrets import OPENING, REFERENCE, SECRET_BYTES, fingerprint, resolve
 
 Lookup = Callable[[str], str]
 
 ENVIRONMENT = "env "  # before the name of a variable, where a file has its path
 PASSWORD = rf"([0-9a-f]{{{2 * SECRET_BYTES}}})"
+SIGNED = r"([\w-]+\.[\w-]+\.[\w-]+)"
 CERTIFICATE = r"([\s\S]+)"
 CURRENT, OTHER = "the vault's current one", "another one"
 
@@ -116,7 +118,9 @@ def outdated(template: str, found: str, lookup: Lookup) -> list[str]:
 
 
 def _any_version(name: str) -> str:
-    return CERTIFICATE if name.startswith(TLS) else PASSWORD
+    if name.startswith(TLS):
+        return CERTIFICATE
+    return SIGNED if name.startswith(tokens.PREFIX) else PASSWORD
 
 
 def _whole(name: str) -> str:

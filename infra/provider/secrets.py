@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helix.errors import InvalidError
+from infra.provider import tokens
 from infra.provider.files import write_private
 
 MASTER_BYTES = 32
@@ -51,7 +52,13 @@ def hkdf(key: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
 
 
 def derive(master_secret: bytes, name: str, version: int = 1) -> str:
-    """The secret of that name: the same for the same master, name and version."""
+    """The secret of that name: the same for the same master, name and version.
+
+    A token is of the version of the secret that signs it.
+    """
+    token = tokens.claims(name)
+    if token:
+        return tokens.signed(token, derive(master_secret, token.signer, version))
     info = f"helix/{name}/{version}".encode()
     return hkdf(master_secret, salt=b"", info=info, length=SECRET_BYTES).hex()
 
@@ -71,7 +78,8 @@ def vault(home: Path) -> Callable[[str], str]:
     key = master(home)
 
     def lookup(name: str) -> str:
-        path = home / "versions" / name
+        token = tokens.claims(name)
+        path = home / "versions" / (token.signer if token else name)
         return derive(key, name, int(path.read_text()) if path.exists() else 1)
 
     return lookup

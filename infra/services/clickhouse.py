@@ -24,8 +24,9 @@ PROGRAM = "/usr/bin/clickhouse-server"  # in the official image
 def files(site: Site) -> dict[str, str]:
     """The engine's configuration."""
     service = site.topology.service(NAME)
-    size = site.size(service)
+    size, metrics = site.size(service), site.listen(NAME, "metrics")
     own: dict[str, object] = {
+        "metrics": {"host": metrics.host, "port": metrics.port},
         "memory_mib_max": size.memory_mib,
         "threads": max(REQUESTS_MIN, int(size.cores)),
         "users": [
@@ -42,7 +43,7 @@ def process(site: Site) -> Launch:
 
 
 def container(site: Site) -> Launch:
-    """The official server: HTTPS alone, and two users from a file nobody changes at run time."""
+    """The official server: HTTPS, figures beside it, two users nobody changes at run time."""
     service = site.topology.service(NAME)
     conf, data, tls = site.conf(service), site.data(service), site.tls(service)
     if tls is None:
@@ -80,7 +81,7 @@ def _server(site: Site, tls: Tls) -> str:
     """`config.xml`: what is not named here, like the native protocol, is not opened."""
     service = site.topology.service(NAME)
     data, listen = site.data(service), site.listen(NAME, "http")
-    memory = _server_bytes(site)
+    metrics, memory = site.listen(NAME, "metrics"), _server_bytes(site)
     return f"""\
 <clickhouse>
   <logger><level>information</level><console>1</console></logger>
@@ -111,8 +112,9 @@ def _server(site: Site, tls: Tls) -> str:
     <partition_by>event_date</partition_by>
     <ttl>event_date + INTERVAL {QUERY_LOG_DAYS} DAY DELETE</ttl>
   </query_log>
-  <!-- Without a port of its own the page is one of the HTTPS port. -->
+  <!-- In plain, on the address that all its ports listen on; no page of the HTTPS port. -->
   <prometheus>
+    <port>{metrics.port}</port>
     <endpoint>/metrics</endpoint>
     <metrics>true</metrics>
     <events>true</events>

@@ -1,9 +1,13 @@
 """The control plane: the REST API."""
 
-from infra.launch import Launch, Site
+import msgspec
+
+from helix.settings import PREFIX
+from infra.launch import Launch, Site, secret
 from infra.services import programs
 
 NAME = "control-plane"
+SCRAPER_TOKEN = secret("control-plane-metrics")  # its own: no other program is told it
 
 
 def files(site: Site) -> dict[str, str]:
@@ -13,4 +17,6 @@ def files(site: Site) -> dict[str, str]:
 
 def process(site: Site) -> Launch:
     """One process."""
-    return programs.process(site, site.topology.service(NAME), module=("controlplane",))
+    launch = programs.process(site, site.topology.service(NAME), module=("controlplane",))
+    own = {f"{PREFIX}HTTP__METRICS_TOKEN": SCRAPER_TOKEN}
+    return msgspec.structs.replace(launch, env=launch.env | own)

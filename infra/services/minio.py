@@ -44,7 +44,7 @@ def process(site: Site) -> Launch:
             "MINIO_ROOT_USER": s3.USER,
             "MINIO_ROOT_PASSWORD": s3.PASSWORD,
             "MINIO_REGION": s3.REGION,
-            "MINIO_PROMETHEUS_AUTH_TYPE": "public",  # figures only, and only on this address
+            "MINIO_PROMETHEUS_AUTH_TYPE": "jwt",
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
             "MINIO_CALLHOME_ENABLE": "off",

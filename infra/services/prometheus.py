@@ -6,7 +6,7 @@ import msgspec
 
 from helix.topology.model import Exposure, Metrics, Service, port_of
 from infra.launch import Address, Launch, Site, check
-from infra.services import alerts, grafana, health, qdrant
+from infra.services import alerts, control_plane, grafana, health, minio, qdrant, s3
 
 NAME = "prometheus"
 SCRAPE_S = 5
@@ -15,6 +15,8 @@ DISK_SHARE = 0.8  # of the volume: the newest block and the write-ahead log need
 
 # Services that ask who wants their figures.
 AUTHORIZATION: dict[str, dict[str, object]] = {
+    control_plane.NAME: {"authorization": {"credentials": control_plane.SCRAPER_TOKEN}},
+    minio.NAME: {"authorization": {"credentials": s3.SCRAPER_TOKEN}},
     qdrant.NAME: {"authorization": {"credentials": qdrant.PASSWORD}},
     grafana.NAME: {
         "basic_auth": {"username": grafana.SCRAPER, "password": grafana.SCRAPER_PASSWORD}

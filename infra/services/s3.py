@@ -4,6 +4,7 @@ from infra.launch import Site, secret
 
 USER = "helix"
 PASSWORD = secret("minio")
+SCRAPER_TOKEN = secret(f"jwt.minio.{USER}.prometheus")  # as `mc admin prometheus generate` makes it
 REGION = "us-east-1"  # MinIO's own default: every client must name the same one
 
 

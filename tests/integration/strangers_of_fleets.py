@@ -80,6 +80,21 @@ def http(path: str, *, post: str = "") -> Try:
     return act
 
 
+def any_of(*tries: Try) -> Try:
+    """More than one way in."""
+
+    def act(at: Address, ca: str) -> bool:
+        return any(one(at, ca) for one in tries)
+
+    return act
+
+
+def figures(service: str) -> Try:
+    """Asked for what Prometheus alone is told."""
+    metrics = CATALOG.service(service).metrics
+    return http(metrics.path if metrics else "/metrics")
+
+
 def without_certificate(at: Address, ca: str) -> bool:
     """Asked over TLS where the server wants to see a certificate."""
     with httpx.Client(verify=ssl.create_default_context(cafile=ca), trust_env=False) as client:
@@ -142,12 +157,12 @@ TRIES: dict[Port, Try] = {
     ("clickhouse", "http"): http("/?query=SELECT%201"),
     ("neo4j", "bolt"): probe(ProbeKind.BOLT, user="neo4j"),
     ("neo4j", "http"): http("/db/neo4j/tx/commit", post='{"statements": []}'),
-    ("minio", "s3"): http("/"),
+    ("minio", "s3"): any_of(http("/"), figures("minio")),
     ("redis", "redis"): probe(ProbeKind.REDIS),
     ("rabbitmq", "amqp"): guest_of_the_queue,
     ("rabbitmq", "management"): http("/api/overview"),
-    ("qdrant", "http"): http("/collections"),
+    ("qdrant", "http"): any_of(http("/collections"), figures("qdrant")),
     ("iceberg-rest", "http"): http("/v1/namespaces"),
     ("flink-jobmanager", "rest"): without_certificate,
-    ("control-plane", "http"): http("/v1/conversations"),
+    ("control-plane", "http"): any_of(http("/v1/conversations"), figures("control-plane")),
 }

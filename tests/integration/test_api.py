@@ -164,8 +164,23 @@ def test_health_has_evidence_for_the_whole_catalogue(api: Client) -> None:
 
 def test_the_programs_answer_what_operators_ask(stack: Running) -> None:
     assert httpx.get(f"{stack.url}/readyz").text == "ready"
-    assert "helix_http_requests_total" in httpx.get(f"{stack.url}/metrics").text
+    token = stack.lookup("control-plane-metrics")
+    bearer = {"Authorization": f"Bearer {token}"}
+    figures = httpx.get(f"{stack.url}/metrics", headers=bearer).text
+    assert "helix_http_requests_total" in figures
+    assert httpx.get(f"{stack.url}/metrics").status_code == 401
     assert httpx.get(f"{stack.url}/v1/topology").status_code == 401
+
+
+def test_prometheus_is_told_what_strangers_are_not(stack: Running) -> None:
+    targets = f"http://{stack.outputs.addresses()['prometheus']}/api/v1/targets"
+    asking = {"clickhouse", "control-plane", "minio", "qdrant"}
+
+    def told() -> bool:
+        found = httpx.get(targets).json()["data"]["activeTargets"]
+        return asking <= {one["labels"]["job"] for one in found if one["health"] == "up"}
+
+    eventually(told, seconds=BACK_S_MAX, what="Prometheus gets the figures")
 
 
 def test_demo_and_status_pass(api: Client) -> None:

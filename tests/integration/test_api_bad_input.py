@@ -95,6 +95,8 @@ def test_a_client_that_leaves_amid_its_body_harms_nobody(stack: Running) -> None
         more = JSON + b"Content-Length: 100\r\n"
         connection.sendall(request(stack, b"POST", b"/v1/conversations", more) + b"{")
 
-    text = httpx.get(f"{stack.url}/metrics").text
+    bearer = {"Authorization": f"Bearer {stack.lookup('control-plane-metrics')}"}
+    figures = httpx.get(f"{stack.url}/metrics", headers=bearer)
+    text = figures.raise_for_status().text
 
     assert 'route="/v1/conversations",status="500"' not in text

@@ -40,9 +40,13 @@ class Engine:
     """One engine with its folder; it may be ended and started again."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        with (
+            socket.create_server(("127.0.0.1", 0)) as free,
+            socket.create_server(("127.0.0.1", 0)) as beside,
+        ):
+            self.port, figures = free.getsockname()[1], beside.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.figures = f"http://127.0.0.1:{figures}"
         self.log = folder / "log"
         self._config = folder / "clickhouse.json"
         self._config.write_text(
@@ -50,6 +54,7 @@ class Engine:
                 {
                     "host": "127.0.0.1",
                     "port": self.port,
+                    "metrics": {"host": "127.0.0.1", "port": figures},
                     "data": str(folder / "data"),
                     "memory_mib_max": 1500,
                     "threads": 8,
@@ -404,7 +409,7 @@ def test_health_and_figures_answer_while_every_thread_is_busy(shared: Engine) ->
         start = time.monotonic()
         ping = httpx.get(f"{shared.url}/ping")
         replicas = httpx.get(f"{shared.url}/replicas_status")
-        figures = httpx.get(f"{shared.url}/metrics").text
+        figures = httpx.get(f"{shared.figures}/metrics").text
         took_s = time.monotonic() - start
         still_busy = not all(one.done() for one in busy)
 
@@ -415,6 +420,38 @@ def test_health_and_figures_answer_while_every_thread_is_busy(shared: Engine) ->
     assert "# TYPE ClickHouseProfileEvents_Query counter" in lines
     names = {line.split(" ")[0] for line in lines if not line.startswith("#")}
     assert {"ClickHouseAsyncMetrics_Uptime", "ClickHouseAsyncMetrics_DiskTotal_default"} <= names
+
+
+def test_the_port_of_the_figures_has_nothing_else_and_no_other_has_them(shared: Engine) -> None:
+    others = [
+        httpx.get(f"{shared.url}/metrics"),
+        httpx.get(f"{shared.figures}/ping"),
+        httpx.post(shared.figures, content="SELECT 1", auth=("helix", PASSWORD)),
+    ]
+
+    assert [answer.status_code for answer in others] == [404] * 3
+
+
+def test_a_port_of_the_figures_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = json.dumps(
+            {
+                "host": "127.0.0.1",
+                "port": port,
+                "metrics": {"host": "127.0.0.1", "port": port},
+                "data": str(tmp_path / "data"),
+                "memory_mib_max": 1500,
+                "threads": 1,
+                "users": [],
+            }
+        )
+        (tmp_path / "clickhouse.json").write_text(text)
+        argv = [sys.executable, "-m", "infra.engines.clickhouse", str(tmp_path / "clickhouse.json")]
+        ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert f"`127.0.0.1:{port}` cannot be opened" in ended.stderr
 
 
 def test_a_query_ends_when_its_client_goes(shared: Engine) -> None:

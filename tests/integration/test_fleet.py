@@ -101,6 +101,26 @@ def test_nobody_is_answered_in_plain_or_under_another_authority(
         assert not answered(stranger), f"`{service}` is believed under another authority"
 
 
+def test_prometheus_gets_the_figures_of_every_service(fleet: Deployed) -> None:
+    until(lambda: set(scraped(fleet).values()) == {"up"}, what="every target is up")
+
+    assert {one.service for one in fleet.instances() if CATALOG.service(one.service).metrics} == {
+        job for job, _ in scraped(fleet)
+    }
+
+
+def scraped(fleet: Deployed) -> dict[tuple[str, str], str]:
+    """How every target of Prometheus is, by its job and address."""
+    (one,) = fleet.outputs.services["prometheus"]
+    ask = ["wget", "-q", "-O", "-", f"http://{one.ports['http']}/api/v1/targets"]
+    with engines.client(fleet.host(one.server)) as client:
+        container = client.containers.get(f"{fleet.stack.name}-prometheus")
+        answer = container.exec_run(ask).output
+    assert isinstance(answer, bytes)
+    found = msgspec.json.decode(answer)["data"]["activeTargets"]
+    return {(one["labels"]["job"], one["scrapeUrl"]): one["health"] for one in found}
+
+
 def test_another_memory_limit_touches_that_container_alone(fleet: Deployed) -> None:
     before = fleet.ids()
     limits = '{"prometheus": 224, "redis": 192}'

@@ -263,6 +263,7 @@ def of_clickhouse(place: Place) -> Peer:
                 "port": port,
                 "certificate": place.certs.certificate,
                 "key": place.certs.key,
+                "metrics": {"host": HOST, "port": place.port},
                 "data": str(place.folder / "data"),
                 "memory_mib_max": 1024,
                 "threads": 2,

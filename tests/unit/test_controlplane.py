@@ -12,18 +12,19 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from controlplane.app import ROUTES, create
-from controlplane.auth import OPEN, SCOPES
+from controlplane.auth import FIGURES, OPEN, SCOPES
 from controlplane.health import Monitor, Probes, Question, questions
 from controlplane.placement import instances
 from helix.adapters import fakes
 from helix.adapters.probes import Check
 from helix.errors import UnavailableError
 from helix.ports import Credential, World
-from helix.settings import Secret, Settings, Stack
+from helix.settings import Http, Secret, Settings, Stack
 from helix.topology.catalog import CATALOG
 
-SETTINGS = Settings(stack=Stack(api_key=Secret("all")))
+SETTINGS = Settings(stack=Stack(api_key=Secret("all")), http=Http(metrics_token=Secret("scrapes")))
 AUTH = {"Authorization": "Bearer all"}
+SCRAPER = {"Authorization": "Bearer scrapes"}
 KEYS = {
     "all": Credential("k-all", "acme", frozenset({"read", "write"})),
     "reader": Credential("k-reader", "acme", frozenset({"read"})),
@@ -269,7 +270,8 @@ def test_a_key_without_the_scope_is_forbidden(service: Service) -> None:
 
 def test_every_route_is_open_by_name_or_guarded() -> None:
     for handler in ROUTES:
-        assert handler.opt.get(OPEN) or handler.opt.get(SCOPES), handler.paths
+        guarded = handler.opt.get(SCOPES) or handler.opt.get(FIGURES)
+        assert handler.opt.get(OPEN) or guarded, handler.paths
 
 
 def test_a_write_while_the_log_is_away_is_unavailable_by_name(service: Service) -> None:
@@ -309,10 +311,37 @@ def test_figures_are_kept_by_route_template(service: Service) -> None:
     service.get("/v1/context/stats/c1")
     service.get("/nowhere")
 
-    text = service.client.get("/metrics").text
+    text = service.client.get("/metrics", headers=SCRAPER).text
 
     assert 'route="/v1/context/stats/{conversation_id}",status="404"' in text
     assert 'helix_http_requests_total{method="GET",route="none",status="404"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [b"", b"Bearer ", b"Bearer scrape", b"Bearer scr\xe4pes", b"Basic scrapes", b"Bearer root"],
+)
+def test_figures_are_for_who_scrapes_them_alone(service: Service, shown: bytes) -> None:
+    headers = [(b"authorization", shown)] if shown else []
+    response = service.client.get("/metrics", headers=headers)
+
+    refused(response, 401, "UNAUTHORIZED")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_the_token_of_the_figures_opens_nothing_else(service: Service) -> None:
+    refused(service.client.get("/v1/topology", headers=SCRAPER), 401, "UNAUTHORIZED")
+
+
+@pytest.mark.parametrize("given", ["", "scrapes"])
+def test_without_a_token_in_the_settings_nobody_gets_figures(given: str) -> None:
+    world = fakes.world({})
+    monitor = Monitor([], world.clock, Probes())
+    with TestClient(create(world, Settings(), CATALOG, monitor)) as client:
+        response = client.get("/metrics", headers={"Authorization": f"Bearer {given}"})
+    monitor.close()
+
+    assert "`HELIX__HTTP__METRICS_TOKEN`" in refused(response, 401, "UNAUTHORIZED")["message"]
 
 
 def test_health_holds_evidence_for_every_service(service: Service) -> None:

@@ -248,6 +248,13 @@ def test_the_parts_of_a_rotated_certificate_are_one_drift() -> None:
     assert [(drift.kind, drift.name) for drift in found] == [(Kind.SECRET_AGE, "redis tls.kafka-1")]
 
 
+def test_a_token_of_an_older_signer_is_old_and_no_other_drift() -> None:
+    name = "jwt.redis.helix.prometheus"
+    old, new = (secrets.derive(MASTER, name, version) for version in (1, 2))
+
+    assert outdated(f"bearer ${{secret:{name}}}", f"bearer {old}", lambda _: new) == [name]
+
+
 def test_only_the_secrets_that_changed_are_named() -> None:
     template = f"{secret('one')}:{secret('two')}@host"
 

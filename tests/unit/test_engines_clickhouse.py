@@ -23,7 +23,7 @@ from infra.engines.clickhouse.requests import (
     read_sent,
 )
 from infra.engines.clickhouse.statements import find_insert, parse, refuse, tokens, with_file
-from infra.engines.serving import Message, Receive
+from infra.engines.serving import Message, Place, Receive
 
 USERS = (User("helix", "pässword", Role.ADMIN), User("reader", "two", Role.READER))
 PATHS = ("/data", "/data with <signs> & blanks")
@@ -37,7 +37,13 @@ PACKERS = {
 
 def config(folder: str = "/data") -> Config:
     return Config(
-        host="127.0.0.1", port=8123, data=folder, memory_mib_max=1024, threads=4, users=USERS
+        host="127.0.0.1",
+        port=8123,
+        data=folder,
+        metrics=Place(host="127.0.0.1", port=9363),
+        memory_mib_max=1024,
+        threads=4,
+        users=USERS,
     )
 
 

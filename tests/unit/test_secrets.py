@@ -3,11 +3,12 @@
 import stat
 from pathlib import Path
 
+import jwt
 import pytest
 
 from helix.errors import InvalidError
 from infra.launch import secret
-from infra.provider import secrets
+from infra.provider import secrets, tokens
 
 KEY = bytes(range(32))
 
@@ -76,6 +77,42 @@ def test_every_reference_of_a_text_is_resolved() -> None:
     text = f"a={secret('one')}\nb=$HOME {secret('two.x-y_z')}"
 
     assert secrets.resolve(text, str.upper) == "a=ONE\nb=$HOME TWO.X-Y_Z"
+
+
+def _claims(token: str, key: str) -> dict[str, object]:
+    return jwt.decode(token, key, algorithms=["HS256"])
+
+
+def test_a_token_is_signed_by_the_secret_its_name_says(tmp_path: Path) -> None:
+    lookup = secrets.vault(tmp_path)
+    token = lookup("jwt.minio.helix.prometheus")
+
+    assert _claims(token, lookup("minio")) == {
+        "sub": "helix",
+        "iss": "prometheus",
+        "exp": tokens.ENDS_S,
+    }
+    with pytest.raises(jwt.InvalidSignatureError):
+        _claims(token, lookup("redis"))
+
+
+def test_a_token_is_the_same_at_every_look_until_its_signer_is_another(tmp_path: Path) -> None:
+    first = secrets.vault(tmp_path)("jwt.minio.helix.prometheus")
+    again = secrets.vault(tmp_path)("jwt.minio.helix.prometheus")
+
+    secrets.set_version(tmp_path, "minio", 2)
+    lookup = secrets.vault(tmp_path)
+    after = lookup("jwt.minio.helix.prometheus")
+
+    assert again == first == secrets.derive(secrets.master(tmp_path), "jwt.minio.helix.prometheus")
+    assert after != first
+    assert _claims(after, lookup("minio"))["sub"] == "helix"
+
+
+@pytest.mark.parametrize("name", ["jwt.", "jwt.minio", "jwt.minio..prometheus", "jwt.a.b.c.d"])
+def test_a_token_without_signer_subject_and_issuer_is_refused(name: str) -> None:
+    with pytest.raises(InvalidError, match=r"write `jwt\.SIGNER\.SUBJECT\.ISSUER`"):
+        secrets.derive(KEY, name)
 
 
 @pytest.mark.parametrize("text", ["${secret:}", "${secret:a b}", "x ${secret:a"])

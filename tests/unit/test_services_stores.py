@@ -187,13 +187,26 @@ def test_prometheus_verifies_what_is_open_to_clients() -> None:
     )
 
 
+def test_prometheus_says_who_it_is_to_everybody_who_answers_clients() -> None:
+    jobs = _scraped(_of("prometheus"))
+    said = {name for name, job in jobs.items() if {"authorization", "basic_auth"} & set(job)}
+
+    assert said == {name for name, job in jobs.items() if job.get("scheme") == "https"}
+    assert jobs["control-plane"]["authorization"] == {
+        "credentials": registry.face(CATALOG.service("control-plane"))
+        .process(_of("control-plane"))
+        .env["HELIX__HTTP__METRICS_TOKEN"]
+    }
+    assert minio.process(_of("minio")).env["MINIO_PROMETHEUS_AUTH_TYPE"] == "jwt"
+
+
 def _clickhouse() -> tuple[ET.Element, ET.Element]:
     files = clickhouse.container(_of("clickhouse")).files
     server, users = _text(files, "config.xml"), _text(files, "users.xml")
     return ET.fromstring(server), ET.fromstring(users)
 
 
-def test_the_official_clickhouse_opens_one_encrypted_port() -> None:
+def test_the_official_clickhouse_is_asked_over_one_encrypted_port() -> None:
     server, _ = _clickhouse()
 
     assert server.findtext("https_port") == "8123"
@@ -202,13 +215,14 @@ def test_the_official_clickhouse_opens_one_encrypted_port() -> None:
     assert server.findtext("openSSL/server/privateKeyFile") == _tls("clickhouse").key
 
 
-def test_the_official_clickhouse_serves_its_figures_on_that_port() -> None:
+def test_the_official_clickhouse_serves_its_figures_on_the_port_for_servers() -> None:
     server, _ = _clickhouse()
     metrics = CATALOG.service("clickhouse").metrics
 
     assert metrics is not None
     assert server.findtext("prometheus/endpoint") == metrics.path
-    assert server.find("prometheus/port") is None
+    assert server.findtext("prometheus/port") == "9363"
+    assert port_of(CATALOG.service("clickhouse"), metrics.port).exposure is Exposure.SERVERS
 
 
 def test_the_official_clickhouse_has_a_user_who_may_only_read() -> None:

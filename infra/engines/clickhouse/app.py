@@ -24,7 +24,6 @@ from infra.engines.clickhouse.links import (
     allow,
     identifier,
 )
-from infra.engines.clickhouse.metrics import STATEMENTS
 from infra.engines.clickhouse.requests import (
     Body,
     ClientGoneError,
@@ -40,7 +39,6 @@ from infra.engines.serving import Receive, Scope, Send, live
 
 PING_S_MAX = 2.0
 TEXT = "text/plain; charset=UTF-8"
-PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 NS_PER_S = 1_000_000_000
 
 # Pieces of these formats, put one after the other, are one answer; others are built whole.
@@ -143,22 +141,16 @@ class Application:
                 await self._run(scope, receive, send)
             case "/" | "/ping" | "/replicas_status":
                 await self._ping(send)
-            case "/metrics":
-                await self._metrics(send)
             case path:
                 text = f"There is no handle {path}\n\nUse / or /ping for health checks.\n"
-                await _plain(send, text.encode(), HTTPStatus.NOT_FOUND)
+                await plain(send, text.encode(), HTTPStatus.NOT_FOUND)
 
     async def _ping(self, send: Send) -> None:
         if await self._engine.pulse(timeout_s=PING_S_MAX):
-            await _plain(send, b"Ok.\n")
+            await plain(send, b"Ok.\n")
             return
         text = f"The engine did not answer `SELECT 1` within {PING_S_MAX} s; see its log.\n"
-        await _plain(send, text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
-
-    async def _metrics(self, send: Send) -> None:
-        parts = [await self._engine.control(statement) for statement in STATEMENTS]
-        await _plain(send, b"".join(parts), kind=PROMETHEUS)
+        await plain(send, text.encode(), HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = Answer(send, self._engine, self._ids())
@@ -177,7 +169,8 @@ class Application:
             await answer.fail(from_engine(error))
 
 
-async def _plain(send: Send, body: bytes, status: int = HTTPStatus.OK, *, kind: str = TEXT) -> None:
+async def plain(send: Send, body: bytes, status: int = HTTPStatus.OK, *, kind: str = TEXT) -> None:
+    """A whole answer of one piece."""
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -44,6 +44,7 @@ class Config(Place, frozen=True):
     """How one engine is run: `threads` requests at a time, within `memory_mib_max`."""
 
     data: str
+    metrics: Place  # its figures, in plain
     memory_mib_max: int
     threads: int
     users: tuple[User, ...]
