@@ -138,16 +138,16 @@ class Epochs:
 
     def __init__(self, settings: Kafka) -> None:
         self._admin = AdminClient(client_config(settings), logger=None)
-        self._known: dict[str, Incarnation] = {}
-        self._fresh_until: dict[str, float] = {}
+        self._known: dict[str, tuple[float, Incarnation]] = {}  # each with when it was said
         self._asked: dict[str, Future[Incarnation]] = {}
+        self._retry_at: dict[str, float] = {}
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="epochs")
 
     def current(self, topic: str) -> Incarnation:
         """The topic's present incarnation; `UnavailableError` when the broker does not say."""
-        if topic not in self._known or not self._fresh(topic):
+        if not self._fresh(topic):
             self._learned(topic, self._ask(topic))
-        return self._known[topic]
+        return self._known[topic][1]
 
     def glimpse(self, topic: str) -> Incarnation | None:
         """What the broker said last, without waiting for it; asked again when that is old."""
@@ -157,17 +157,17 @@ class Epochs:
             if asked.exception() is None:
                 self._learned(topic, asked.result())
             else:
-                self._fresh_until[topic] = time.monotonic() + EPOCH_RETRY_S
-        if topic not in self._asked and not self._fresh(topic):
+                self._retry_at[topic] = time.monotonic() + EPOCH_RETRY_S
+        waiting = topic in self._asked or time.monotonic() < self._retry_at.get(topic, 0.0)
+        if not waiting and not self._fresh(topic):
             self._asked[topic] = self._asker.submit(self._ask, topic)
-        return self._known.get(topic)
+        return self._known[topic][1] if topic in self._known else None
 
     def _fresh(self, topic: str) -> bool:
-        return time.monotonic() < self._fresh_until.get(topic, 0.0)
+        return topic in self._known and time.monotonic() - self._known[topic][0] < EPOCH_S_MAX
 
     def _learned(self, topic: str, now: Incarnation) -> None:
-        self._known[topic] = now
-        self._fresh_until[topic] = time.monotonic() + EPOCH_S_MAX
+        self._known[topic] = (time.monotonic(), now)
 
     def _ask(self, topic: str) -> Incarnation:
         """Asked of the controller, which librdkafka finds again only in new metadata.

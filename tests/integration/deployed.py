@@ -25,7 +25,7 @@ from tests.integration.live import until
 
 NAME = "trial"
 SUBNET = "10.79.0.0/24"
-HEALTHY_S_MAX = 420.0  # a server's return starts a dozen JVMs at once, here on two cores
+HEALTHY_S_MAX = 240.0
 DEPLOY_S_MAX = 1_200
 LOOK_S_MAX = 5.0
 

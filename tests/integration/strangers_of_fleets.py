@@ -92,7 +92,8 @@ def any_of(*tries: Try) -> Try:
 def figures(service: str) -> Try:
     """Asked for what Prometheus alone is told."""
     metrics = CATALOG.service(service).metrics
-    return http(metrics.path if metrics else "/metrics")
+    assert metrics is not None
+    return http(metrics.path)
 
 
 def without_certificate(at: Address, ca: str) -> bool:
