@@ -6,6 +6,9 @@ from infra.services import health, jvm, postgres, s3
 NAME = "iceberg-rest"
 TOKEN = secret("iceberg")
 HEALTH = "/healthz"  # needs no token
+# How PostgreSQL ends its connections when it stops or crashed; without them Iceberg makes a
+# connection again for class 08 alone, and the first requests after a restart would fail.
+CONNECTION_ENDED = "57P01,57P02"
 
 
 def _config(site: Site) -> str:
@@ -26,6 +29,7 @@ def files(site: Site) -> dict[str, str]:
         "jdbc.user": postgres.USER,
         "jdbc.password": postgres.PASSWORD,
         "jdbc.schema-version": "V1",
+        "retryable_status_codes": CONNECTION_ENDED,
         "warehouse": s3.bucket(site, "helixagent-iceberg", "warehouse"),
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "s3.endpoint": s3.endpoint(site),

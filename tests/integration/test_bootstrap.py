@@ -1,5 +1,6 @@
 """Bootstrap on real stores: killed at any step and run again, it ends in the same state."""
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -12,9 +13,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from helix.adapters import clickhouse, postgres
+from helix.adapters import clickhouse, lake, postgres
+from helix.topology.catalog import CATALOG
+from infra.services.postgres import DATABASE_LAKE
 from runtime.bootstrap import STEPS
 from tests.integration.conftest import Running
+from tests.integration.live import postgres_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -122,3 +126,15 @@ def test_an_edited_migration_stops_bootstrap(stack: Running, empty: dict[str, st
     process.communicate(timeout=RUN_S_MAX)
 
     assert process.returncode == 1
+
+
+def test_the_lake_answers_at_once_after_its_database_left_it(stack: Running) -> None:
+    """A server that stops ends every connection by code 57P01, as is done here."""
+    lists = functools.partial(lake.ensure, stack.settings.iceberg, CATALOG.namespaces)
+    everyone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %(lake)s"
+
+    assert lists() == []
+    ended = postgres_rows(stack, everyone, lake=DATABASE_LAKE)
+
+    assert (True,) in ended
+    assert lists() == []

@@ -11,13 +11,12 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import msgspec
 import pytest
 
+from helix.adapters import lake
 from helix.adapters.kafka import Epochs
 from helix.adapters.probes import Check
-from helix.adapters.trust import context
 from helix.client.rest import Client
 from helix.client.wire import NewMessage
 from helix.errors import UnavailableError
@@ -256,10 +255,9 @@ def test_a_lost_server_stops_what_was_predicted_and_loses_nothing(
                     s_max=HEALTHY_S_MAX,
                 )
             fleet.recovered(kept)
-            assert {
-                name for name, works in USES.items() if name in impaired and works(fleet)
-            } == set()
-            assert {name for name, works in USES.items() if not works(fleet)} <= stopped | impaired
+            failing = failures(fleet)
+            assert impaired & set(USES) <= set(failing)
+            assert set(failing) <= stopped | impaired, failing
         fleet.recovered()
         after = len(writer.acknowledged)
         until(
@@ -279,33 +277,33 @@ def asking(fleet: Deployed) -> float:
     return (time.process_time() - used) / ASKING_S
 
 
-def reads(fleet: Deployed) -> bool:
-    """Whether the API can list conversations."""
-    try:
-        with Client(fleet.url, fleet.api_key, ca=fleet.ca) as api:
-            api.conversations(limit=1)
-    except UnavailableError:
-        return False
-    return True
+def read(fleet: Deployed) -> None:
+    """List conversations at the API."""
+    with Client(fleet.url, fleet.api_key, ca=fleet.ca) as api:
+        api.conversations(limit=1)
 
 
-def lists_namespaces(fleet: Deployed) -> bool:
-    """Whether the lake's catalogue can say what it holds."""
-    lake = fleet.settings.iceberg
-    headers = {"authorization": f"Bearer {lake.token.reveal()}"}
-    url = f"https://{lake.host}:{lake.port}/v1/namespaces"
-    try:
-        with httpx.Client(verify=context(lake.ca), trust_env=False) as client:
-            return client.get(url, headers=headers).is_success
-    except httpx.TransportError:
-        return False
+def list_namespaces(fleet: Deployed) -> None:
+    """Ask the lake's catalogue what it holds."""
+    assert lake.ensure(fleet.settings.iceberg, CATALOG.namespaces) == []
 
 
 # What a service that still answers its probe is asked to do.
-USES: dict[str, Callable[[Deployed], bool]] = {
-    "control-plane": reads,
-    "iceberg-rest": lists_namespaces,
+USES: dict[str, Callable[[Deployed], None]] = {
+    "control-plane": read,
+    "iceberg-rest": list_namespaces,
 }
+
+
+def failures(fleet: Deployed) -> dict[str, str]:
+    """What cannot do its work, and what it says of it."""
+    found: dict[str, str] = {}
+    for service, use in USES.items():
+        try:
+            use(fleet)
+        except UnavailableError as error:
+            found[service] = str(error)
+    return found
 
 
 def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
