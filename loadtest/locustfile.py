@@ -23,7 +23,7 @@ from locust.exception import StopUser
 
 from helix.client.wire import NewMessage, Refused
 from loadtest.arrivals import Plan, schedule
-from loadtest.journeys.conversations import MESSAGES, Step, journey
+from loadtest.journeys.conversations import MESSAGES, Step, Written, journey
 from loadtest.verdict import Sample
 
 VISITORS_PER_USER = 3  # arrivals come in clusters, and a slow platform keeps its visitors longer
@@ -40,6 +40,7 @@ class Visit(msgspec.Struct, frozen=True):
     api_key: str
     steps: Sequence[Step]
     due: Sequence[float]
+    written: Written
 
 
 class Load:
@@ -86,6 +87,7 @@ class Load:
             api_key=self._api_keys[self.visits % len(self._api_keys)],
             steps=journey(name, self._turns()),
             due=[self._started_at + moment for moment in due],
+            written=Written(),
         )
 
     def keep(self, **request: Any) -> None:
@@ -143,7 +145,8 @@ class Visitor(FastHttpUser):
             catch_response=True,
             context={"due": due, "late_ms": late_ms},
         ) as response:
-            if wrong := _wrong(step, response):
+            step.note(response.status_code, visit.written)
+            if wrong := _wrong(step, response, visit.written):
                 response.failure(wrong)
 
 
@@ -177,13 +180,13 @@ def _trusting(ca: str, cafile: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca or cafile)
 
 
-def _wrong(step: Step, response: ResponseContextManager) -> str:
+def _wrong(step: Step, response: ResponseContextManager, written: Written) -> str:
     """Why the answer is not what it must be; empty if it is."""
     content = response.content or b""
     if response.status_code not in step.call.fine:
         return _refused(response.status_code, content)
     try:
-        return step.wrong(msgspec.json.decode(content, type=step.call.answer))
+        return step.wrong(msgspec.json.decode(content, type=step.call.answer), written)
     except msgspec.DecodeError as error:
         return f"no answer of ours: {error}"
 

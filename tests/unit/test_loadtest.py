@@ -10,11 +10,18 @@ import pytest
 from rich.console import Console
 
 from helix.budgets import ROUTE_BUDGETS
-from helix.client.wire import NewMessage
+from helix.client.wire import (
+    MessageMetadata,
+    NewMessage,
+    Position,
+    Replay,
+    ReplayedMessage,
+    ReplayStats,
+)
 from helix.errors import InvalidError
 from loadtest import target as targets
 from loadtest.arrivals import Plan, schedule
-from loadtest.journeys.conversations import STEPS, journey
+from loadtest.journeys.conversations import REPLAY, STEPS, Written, journey
 from loadtest.machine import measure
 from loadtest.report import Circumstances, Record, record, show
 from loadtest.target import affordable, is_loopback, target
@@ -28,6 +35,31 @@ ENV = {"HELIX_URL": "http://127.0.0.1:1", "HELIX_API_KEY": "a, b"}
 
 def said(count: int) -> list[NewMessage]:
     return [NewMessage(role="user", content=str(n)) for n in range(count)]
+
+
+def replay(count: int) -> Replay:
+    """The answer to a replay, with so many messages."""
+    metadata = MessageMetadata(message_id="m", model="", tokens=0, name="")
+    said_at = datetime(2026, 1, 1, tzinfo=UTC)
+    message = ReplayedMessage(role="user", content="", timestamp=said_at, metadata=metadata)
+    stats = ReplayStats(
+        total_messages=count,
+        total_tokens=0,
+        events_replayed=count,
+        replay_duration_ms=1,
+        compressed=False,
+        compression_ratio=1,
+    )
+    return Replay(
+        conversation_id="c",
+        total_tokens=0,
+        compressed=False,
+        exact_up_to=Position(epoch="e", partition=0, offset=count),
+        degraded=False,
+        sources={},
+        stats=stats,
+        messages=[message] * count,
+    )
 
 
 def sample(latency_ms: float, *, error: str = "") -> Sample:
@@ -80,6 +112,31 @@ def test_a_journey_writes_every_message_once_and_in_order(count: int) -> None:
     written = [message for body in bodies for message in msgspec.json.decode(body)]
 
     assert [message["content"] for message in written] == [str(n) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "back", "wrong"),
+    [
+        ([202, 202], 20, ""),
+        ([202, 202], 10, "20 messages were acknowledged, 10 came back"),
+        ([202, 202], 30, "20 messages were acknowledged, 30 came back"),
+        ([202, 0], 10, ""),
+        ([202, 503], 20, ""),
+        ([202, 503], 0, "10 messages were acknowledged and 10 are in doubt, 0 came back"),
+        ([202, 429], 20, "10 messages were acknowledged, 20 came back"),
+    ],
+)
+def test_a_replay_must_have_what_was_acknowledged_and_may_have_what_is_in_doubt(
+    statuses: list[int], back: int, wrong: str
+) -> None:
+    steps = journey("c", said(100))
+    adds = [step for step in steps if step.messages]
+    complete = next(step for step in steps if step.route == REPLAY)
+    written = Written()
+    for step, status in zip(adds, statuses, strict=False):
+        step.note(status, written)
+
+    assert complete.wrong(replay(back), written) == wrong
 
 
 def test_every_route_of_the_journey_has_a_budget() -> None:
