@@ -8,9 +8,9 @@ from helix.topology.model import Record
 from infra.certificates.authority import Row
 from infra.certificates.issuing import RENEW_DAYS
 from infra.drift.model import Cure, Drift, Kind
+from infra.provider.secrets import FIRST, MASTER, current_version, version_file
 
 PASSWORD_DAYS_MAX = 365
-MASTER = "master secret"
 
 
 class Made(Record, frozen=True):
@@ -20,18 +20,13 @@ class Made(Record, frozen=True):
     at: datetime
 
 
-def passwords(home: Path) -> list[Made]:
-    """The master secret, and each password that has another version than the one it began with.
-
-    A first version is as old as the master it derives from.
-    """
-    versions = home / "versions"
-    later = [
-        path
-        for path in (sorted(versions.iterdir()) if versions.is_dir() else [])
-        if int(path.read_text()) > 1
+def passwords(home: Path, names: Sequence[str]) -> list[Made]:
+    """Each password; a first version is as old as the master it derives from."""
+    master = home / MASTER
+    return [
+        _made(name, master if current_version(home, name) == FIRST else version_file(home, name))
+        for name in names
     ]
-    return [_made(MASTER, home / "secret"), *(_made(path.name, path) for path in later)]
 
 
 def old_passwords(made: Sequence[Made], now: datetime) -> list[Drift]:
@@ -42,7 +37,7 @@ def old_passwords(made: Sequence[Made], now: datetime) -> list[Drift]:
             one.name,
             f"at most {PASSWORD_DAYS_MAX} days old",
             f"{(now - one.at).days} days old",
-            Cure.ROTATE,
+            Cure.CHANGE,
         )
         for one in made
         if now - one.at > longest

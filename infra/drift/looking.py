@@ -14,6 +14,7 @@ from infra.drift import ages, buckets, machine, schemas, servers, topics, vector
 from infra.drift.model import Away, Drift, Kind, Report
 from infra.drift.running import Lookup
 from infra.drift.vault import standing
+from infra.passwords.names import passwords
 from infra.substrates.hosted import Hosted
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Kind as Substrate
@@ -43,8 +44,9 @@ def look(settings: Wanted, env: Mapping[str, str], stack: str) -> Report:
     lookup, authority = standing(folder, known)
 
     def secrets() -> list[Drift]:
+        names = passwords(here, services(settings, here))
         rows = authority.rows() if known else []
-        aged = ages.old_passwords(ages.passwords(folder), now())
+        aged = ages.old_passwords(ages.passwords(folder, names), now())
         return [*ages.certificates(rows, known), *aged]
 
     looks = [

@@ -36,6 +36,7 @@ class Cure(StrEnum):
     MOVE = "move"
     DECIDE = "decide"
     ROTATE = "rotate"
+    CHANGE = "change"
 
 
 NEXT_STEPS = {
@@ -44,10 +45,7 @@ NEXT_STEPS = {
         "`make up STACK={stack}` rolls out what changed in the checkout; what was changed by hand"
         " is undone by removing the container or, on one machine, by `make down` and `make up`"
     ),
-    Cure.HAND_OUT: (
-        "`make up STACK={stack}` hands it to its readers; on one machine, where passwords have"
-        " their first version, `make down` and `make up` give that back"
-    ),
+    Cure.HAND_OUT: ("`make up STACK={stack}` hands it to its readers"),
     Cure.BOOTSTRAP: (
         "`.venv/bin/python -m infra.stack exec --stack {stack} -- .venv/bin/python -m runtime"
         " bootstrap` repairs it"
@@ -64,6 +62,10 @@ NEXT_STEPS = {
         "it is a decision: put it into helix/topology/catalog.py, or take it away by hand"
     ),
     Cure.ROTATE: "it is a decision: docs/operations/certificates.md says how to rotate",
+    Cure.CHANGE: (
+        "`.venv/bin/python -m infra.passwords rotate {name} --stack {stack}`, then `make up"
+        " STACK={stack}`, gives it another (docs/operations/passwords.md)"
+    ),
 }
 
 
@@ -78,7 +80,7 @@ class Drift(Record, frozen=True):
 
     def sentence(self, stack: str) -> str:
         """What differs, and what to do."""
-        todo = NEXT_STEPS[self.cure].format(stack=stack)
+        todo = NEXT_STEPS[self.cure].format(name=self.name, stack=stack)
         return f"{self.kind}: `{self.name}`: declared {self.declared}; live {self.live}: {todo}"
 
 

@@ -12,16 +12,18 @@ from helix.errors import InvalidError
 from infra.provider import tokens
 from infra.provider.files import write_private
 
+MASTER = "secret"  # its file in the stack's folder
 MASTER_BYTES = 32
 SECRET_BYTES = 20  # 40 letters of hexadecimal: text that no file format or URL has to escape
 FINGERPRINT_LETTERS = 12
+FIRST = 1  # version
 REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9_.-]+)\}")
 OPENING = "${secret:"
 
 
 def master(home: Path) -> bytes:
     """The stack's master secret: made at the first call, the same ever after."""
-    path = home / "secret"
+    path = home / MASTER
     if not path.exists():
         fresh = home / f".secret.{secrets.token_hex(4)}"
         write_private(fresh, secrets.token_hex(MASTER_BYTES))
@@ -38,7 +40,7 @@ def master(home: Path) -> bytes:
 
 def exists(home: Path) -> bool:
     """Whether the stack has a master secret yet."""
-    return (home / "secret").exists()
+    return (home / MASTER).exists()
 
 
 def hkdf(key: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
@@ -51,7 +53,7 @@ def hkdf(key: bytes, *, salt: bytes, info: bytes, length: int) -> bytes:
     return stream[:length]
 
 
-def derive(master_secret: bytes, name: str, version: int = 1) -> str:
+def derive(master_secret: bytes, name: str, version: int = FIRST) -> str:
     """The secret of that name: the same for the same master, name and version.
 
     A token is of the version of the secret that signs it.
@@ -69,8 +71,24 @@ def fingerprint(value: str) -> str:
 
 
 def set_version(home: Path, name: str, version: int) -> None:
-    """From now on the name stands for that version; kept by `destroy`, as the data it opens."""
-    write_private(home / "versions" / name, str(version))
+    """From now on the name stands for that version; kept by `destroy`, as the data it opens.
+
+    Its file is as old as the version: one that stands already is not written again.
+    """
+    if version != current_version(home, name):
+        write_private(version_file(home, name), str(version))
+
+
+def version_file(home: Path, name: str) -> Path:
+    """Where the version of a secret stands; a token is of the version of what signs it."""
+    token = tokens.claims(name)
+    return home / "versions" / (token.signer if token else name)
+
+
+def current_version(home: Path, name: str) -> int:
+    """The version of a secret: the first where none is written."""
+    path = version_file(home, name)
+    return int(path.read_text()) if path.exists() else FIRST
 
 
 def vault(home: Path) -> Callable[[str], str]:
@@ -78,11 +96,14 @@ def vault(home: Path) -> Callable[[str], str]:
     key = master(home)
 
     def lookup(name: str) -> str:
-        token = tokens.claims(name)
-        path = home / "versions" / (token.signer if token else name)
-        return derive(key, name, int(path.read_text()) if path.exists() else 1)
+        return derive(key, name, current_version(home, name))
 
     return lookup
+
+
+def references(text: str) -> list[str]:
+    """The names of the secrets that a rendered text refers to."""
+    return sorted({found[1] for found in REFERENCE.finditer(text)})
 
 
 def resolve(text: str, lookup: Callable[[str], str]) -> str:

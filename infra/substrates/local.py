@@ -6,20 +6,15 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pulumi
 
-from helix.topology.model import Artifact, Service
+from helix.topology.model import Artifact, Record, Service
 from infra import resources
 from infra.composition import local_site
 from infra.launch import Address, Launch
-from infra.provider.secrets import REFERENCE
+from infra.provider.secrets import current_version, references
 from infra.services import bootstrap
 from infra.services.registry import face
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Wanted
-
-
-def references(text: bytes) -> list[str]:
-    """The names of the secrets a rendered value refers to."""
-    return sorted({found[1] for found in REFERENCE.finditer(text.decode())})
 
 
 def artifact_digest(artifact: Artifact, path: str) -> str:
@@ -59,12 +54,11 @@ class Local:
         """A process, once its program is fetched and what it needs answers."""
         (launch,) = self.render(service)
         programs = [self._artifact(service.artifact)] if service.artifact else []
-        names = references(msgspec.json.encode(launch))
         process = resources.Process(
             service.name,
             home=self._home,
             launch=launch,
-            secrets={name: self._secret(name).fingerprint for name in names},
+            secrets=self._fingerprints(launch),
             opts=pulumi.ResourceOptions(depends_on=[self._supervisor, *programs, *after]),
         )
         return (process,)
@@ -78,7 +72,7 @@ class Local:
             argv=job.argv,
             cwd=job.cwd,
             env=job.env,
-            triggers=job.triggers,
+            triggers=job.triggers | self._fingerprints(job),
             opts=pulumi.ResourceOptions(depends_on=[self._supervisor, *after]),
         )
 
@@ -90,7 +84,17 @@ class Local:
             self._artifacts[name] = resources.Artifact(name, artifact=name, digest=digest)
         return self._artifacts[name]
 
+    def _fingerprints(self, rendered: Record) -> dict[str, pulumi.Output[str]]:
+        """Of each secret it reads: another one changes what reads it."""
+        names = references(msgspec.json.encode(rendered).decode())
+        return {name: self._secret(name).fingerprint for name in names}
+
     def _secret(self, name: str) -> resources.Secret:
         if name not in self._secrets:
-            self._secrets[name] = resources.Secret(name, home=self._home, secret=name)
+            self._secrets[name] = resources.Secret(
+                name,
+                home=self._home,
+                secret=name,
+                version=current_version(self.site.home, name),
+            )
         return self._secrets[name]

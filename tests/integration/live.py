@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,8 @@ from helix.domain.positions import Position, Stored
 from helix.errors import InvalidError, UnavailableError
 from helix.events import AnyEvent, ConversationEvent, DeadLetter, decode
 from helix.ports import Receipt, World
+from helix.settings import Settings
+from infra.passwords.changing import KEPT
 from infra.provider import supervision
 from infra.provider.client import Client as Supervisor
 from runtime.burial import TOPIC as DEAD_LETTERS
@@ -227,3 +229,16 @@ def _behind(stack: Running) -> Sequence[object]:
     if len(places) < 2 * now.partitions:
         return ["not every partition was claimed"]
     return [place for place in places if place[1] != ends[int(str(place[0]))]]
+
+
+def refused(old: Settings, new: Settings, names: Iterable[str]) -> set[str]:
+    """Whose servers refuse the old password, of those that take the new one."""
+    found: set[str] = set()
+    for name_ in names:
+        password = getattr(new, name_).password.reveal()
+        KEPT[name_](new, password)
+        try:
+            KEPT[name_](old, password)
+        except UnavailableError:
+            found.add(name_)
+    return found

@@ -32,7 +32,7 @@ from infra.provider.secrets import set_version
 from loadtest.report import Record
 from tests.contract.promises import TOPIC
 from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
-from tests.integration.live import caught_up, name, until
+from tests.integration.live import caught_up, name, refused, until
 from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
 from tests.integration.test_drift import PLANTED, bootstrap
 from tests.integration.test_faults import held, key_of, survived
@@ -313,6 +313,24 @@ def test_a_broker_cut_off_from_its_peers_loses_nothing(fleet: Deployed) -> None:
             time.sleep(CUT_S)
         assert len(writer.acknowledged) > began + MORE
         fleet.recovered()
+
+
+def test_every_password_changes_under_writing_and_the_old_ones_open_nothing(
+    fleet: Deployed,
+) -> None:
+    old = fleet.settings
+    with writing(fleet) as writer:
+        fleet.run("infra.passwords", "rotate", *fleet.chosen)
+        fleet.run("infra.stack", "up", *fleet.chosen)
+        after = len(writer.acknowledged)
+        until(
+            lambda: len(writer.acknowledged) > after + MORE,
+            what="messages go on",
+            s_max=HEALTHY_S_MAX,
+        )
+
+    kept = {"kafka", "postgres", "neo4j", "rabbitmq"}
+    assert refused(old, fleet.settings, kept) == kept
 
 
 def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed) -> None:

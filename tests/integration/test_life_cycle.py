@@ -14,14 +14,17 @@ import pytest
 
 from helix.client.rest import Client
 from helix.topology.catalog import CATALOG
+from infra.drift.looking import look
 from infra.provider.reaper import leftovers, supervisors
 from tests.integration.conftest import Running, eventually, stack_named
+from tests.integration.live import refused
 from validation.meetings import ingest, read, same
 
 NO_OP_S_MAX = 30.0
 KILLS = 5
 SEED = 20_261_121
 HEALTH_S_MAX = 120.0
+UNAUTHORIZED = 401
 CHANGED = re.compile(r"^\s*[+~-]+\s+(\d+) (created|updated|deleted|replaced)", re.MULTILINE)
 
 
@@ -195,6 +198,24 @@ def test_down_leaves_nothing_and_up_answers_with_the_old_data(stack: Running) ->
     assert left == set()
     assert (stack.stack.home / "secret").exists()
     assert same(meeting, replayed) == []
+
+
+def test_every_password_changes_and_the_old_ones_open_nothing(stack: Running) -> None:
+    with Client(stack.url, stack.api_key) as client:
+        meeting = read()
+        told = ingest(client, meeting, user_id="before").conversation_id
+    old, kept = stack.settings, {"postgres", "neo4j", "rabbitmq"}
+    stack.run("infra.passwords", "rotate", *stack.chosen)
+    stack.up()
+    new = stack.settings
+    with Client(stack.url, stack.api_key) as client:
+        replayed = client.replay(told)
+
+    assert same(meeting, replayed) == []
+    assert refused(old, new, kept) == kept
+    key = {"Authorization": f"Bearer {old.stack.api_key.reveal()}"}
+    assert httpx.get(f"{stack.url}/v1/conversations", headers=key).status_code == UNAUTHORIZED
+    assert look(stack.stack.wanted(), stack.stack.pulumi.env, stack.stack.name).drifts == ()
 
 
 def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(stack: Running) -> None:

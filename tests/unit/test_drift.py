@@ -1,5 +1,6 @@
 """Drift: how what is declared and what is found are compared, without looking at anything."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_every_sentence_ends_with_what_to_do(cure: Cure) -> None:
     sentence = drift.sentence("mine")
 
     assert sentence.startswith("topic: `a`: declared 1; live 2: ")
-    assert sentence.endswith(NEXT_STEPS[cure].format(stack="mine"))
+    assert sentence.endswith(NEXT_STEPS[cure].format(name="a", stack="mine"))
 
 
 def test_a_fresh_broker_has_what_the_catalogue_declares() -> None:
@@ -404,12 +405,25 @@ def test_a_certificate_for_other_hosts_is_named() -> None:
     assert named(found) == [("tls.kafka-1", "good for a, b", "good for a")]
 
 
-def test_passwords_are_as_old_as_the_master_until_they_get_another_version(tmp_path: Path) -> None:
+def test_a_password_is_as_old_as_the_master_until_it_gets_another_version(tmp_path: Path) -> None:
     secrets.master(tmp_path)
+    os.utime(tmp_path / secrets.MASTER, (0, 0))
     secrets.set_version(tmp_path, "redis", 1)
     secrets.set_version(tmp_path, "kafka", 2)
 
-    assert [one.name for one in ages.passwords(tmp_path)] == ["master secret", "kafka"]
+    found = {one.name: one.at.year for one in ages.passwords(tmp_path, ["redis", "kafka"])}
+
+    assert found["redis"] == 1970
+    assert found["kafka"] >= 2026
+
+
+def test_a_version_that_is_declared_again_is_not_made_younger(tmp_path: Path) -> None:
+    secrets.set_version(tmp_path, "kafka", 2)
+    os.utime(tmp_path / "versions" / "kafka", (0, 0))
+    secrets.set_version(tmp_path, "kafka", 2)
+    secrets.master(tmp_path)
+
+    assert [one.at.year for one in ages.passwords(tmp_path, ["kafka"])] == [1970]
 
 
 @pytest.mark.parametrize(("days", "found"), [(365, []), (366, ["redis"])])

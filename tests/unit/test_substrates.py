@@ -15,10 +15,10 @@ from infra import outputs
 from infra.composition import services
 from infra.launch import Address, Launch
 from infra.policies import violations
+from infra.provider.secrets import references
 from infra.services import bootstrap, registry
 from infra.substrates.containers import Container
 from infra.substrates.digests import digest
-from infra.substrates.local import references
 from infra.substrates.placing import chosen, place_all
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Wanted
@@ -171,7 +171,7 @@ def test_a_new_topic_runs_the_bootstrap_again_and_a_new_server_does_not() -> Non
 
 
 def test_references_are_found_once_each() -> None:
-    assert references(b"${secret:b} ${secret:a} ${secret:b}") == ["a", "b"]
+    assert references("${secret:b} ${secret:a} ${secret:b}") == ["a", "b"]
 
 
 def test_the_output_document_survives_its_way_through_the_stack() -> None:

@@ -1,0 +1,28 @@
+"""Which passwords a stack has: those that what it renders refers to."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from helix.topology.model import Record, Service
+from infra.certificates.authority import PREFIX
+from infra.provider import tokens
+from infra.provider.secrets import references
+from infra.services.registry import face
+from infra.substrates.containers import containers
+from infra.substrates.hosted import Hosted
+from infra.substrates.site import LocalSite
+
+
+def passwords(here: LocalSite | Hosted, services: Sequence[Service]) -> list[str]:
+    """By name; what signs a token is one of them, certificates and their keys are not."""
+    text = "".join(msgspec.json.encode(one).decode() for one in _rendered(here, services))
+    named = [name for name in references(text) if not name.startswith(PREFIX)]
+    signers = {name: token.signer for name in named if (token := tokens.claims(name))}
+    return sorted({signers.get(name, name) for name in named})
+
+
+def _rendered(here: LocalSite | Hosted, services: Sequence[Service]) -> list[Record]:
+    if isinstance(here, LocalSite):
+        return [face(service).process(here) for service in services]
+    return [one for service in services for one in containers(here, service)]
