@@ -29,6 +29,7 @@ from helix.settings import Settings
 from infra.passwords.changing import KEPT
 from infra.provider import supervision
 from infra.provider.client import Client as Supervisor
+from infra.provider.secrets import current_version, set_version
 from runtime.burial import TOPIC as DEAD_LETTERS
 from tests.contract.promises import TOPIC
 from tests.integration.conftest import Running
@@ -242,3 +243,15 @@ def refused(old: Settings, new: Settings, names: Iterable[str]) -> set[str]:
         except UnavailableError:
             found.add(name_)
     return found
+
+
+@contextlib.contextmanager
+def not_rolled_out(stack: Running, password: str) -> Generator[None]:
+    """The password has another version that nobody was handed yet; afterwards the one it had."""
+    home = stack.stack.home
+    version = current_version(home, password)
+    set_version(home, password, version + 1)
+    try:
+        yield
+    finally:
+        set_version(home, password, version)

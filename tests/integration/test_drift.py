@@ -23,9 +23,9 @@ from helix.adapters.kafka import Admin
 from helix.adapters.minio import client
 from helix.adapters.trust import scheme, verified
 from infra.drift import schemas
-from infra.provider.secrets import set_version, vault
+from infra.provider.secrets import MASTER, vault
 from tests.integration.conftest import COMMAND_S_MAX, Running
-from tests.integration.live import resting, until
+from tests.integration.live import not_rolled_out, resting, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -174,9 +174,12 @@ def take_away(path: Path, line: str) -> None:
     path.write_text(path.read_text().removesuffix(line))
 
 
-def age_master(stack: Running, older_s: int) -> None:
-    secret = stack.stack.home / "secret"
-    os.utime(secret, (secret.stat().st_atime, secret.stat().st_mtime - older_s))
+def age_passwords(stack: Running, older_s: float) -> None:
+    """Every password was made that much earlier."""
+    home = stack.stack.home
+    for path in (home / MASTER, *home.glob("versions/*")):
+        made = path.stat()
+        os.utime(path, (made.st_atime, made.st_mtime - older_s))
 
 
 def leave(_: Running) -> None:
@@ -257,12 +260,6 @@ PLANTED = [
         "image",
         "workers code",
     ),
-    Planted(
-        lambda stack: age_master(stack, OLD_S),
-        lambda stack: age_master(stack, -OLD_S),
-        "secret_age",
-        "master secret",
-    ),
 ]
 
 
@@ -286,12 +283,21 @@ def test_everything_planted_is_found_by_name_and_nothing_else(stack: Running) ->
     assert found(stack) == []
 
 
+def test_passwords_of_more_than_a_year_are_named_each(stack: Running) -> None:
+    listed = stack.run("infra.passwords", "list", *stack.chosen).splitlines()
+    with contextlib.ExitStack() as mended:
+        mended.callback(age_passwords, stack, -OLD_S)
+        age_passwords(stack, OLD_S)
+        seen = found(stack)
+
+    assert {"postgres", "api-key"} <= {line.split()[0] for line in listed}
+    assert sorted(seen) == sorted(("secret_age", line.split()[0]) for line in listed)
+
+
 def test_a_password_that_was_not_rolled_out_is_named_wherever_it_is_used(stack: Running) -> None:
     home = stack.stack.home
     held = vault(home)("redis")
-    with contextlib.ExitStack() as mended:
-        mended.callback(set_version, home, "redis", 1)
-        set_version(home, "redis", 2)
+    with not_rolled_out(stack, "redis"):
         done = drift(stack, "--json")
 
     rows = json.loads(done.stdout)

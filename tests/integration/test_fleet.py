@@ -28,11 +28,10 @@ from infra.drift.model import Kind
 from infra.fleet import engines, faults
 from infra.fleet.faults import Cut
 from infra.fleet.plan import SUBNET as SUBNET_OF_MAKE
-from infra.provider.secrets import set_version
 from loadtest.report import Record
 from tests.contract.promises import TOPIC
 from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
-from tests.integration.live import caught_up, name, refused, until
+from tests.integration.live import caught_up, name, not_rolled_out, refused, until
 from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
 from tests.integration.test_drift import PLANTED, bootstrap
 from tests.integration.test_faults import held, key_of, survived
@@ -334,7 +333,7 @@ def test_every_password_changes_under_writing_and_the_old_ones_open_nothing(
 
 
 def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed) -> None:
-    home, env = fleet.stack.home, fleet.stack.pulumi.env
+    env = fleet.stack.pulumi.env
     stores = [one for one in PLANTED if one.kind in {"topic", "ddl", "index", "bucket_policy"}]
 
     assert look(fleet.stack.wanted(), env, fleet.stack.name).drifts == ()
@@ -345,11 +344,10 @@ def test_drift_of_every_kind_is_named_and_a_fresh_fleet_has_none(fleet: Deployed
         redis.update(mem_limit=300 * MIB, memswap_limit=300 * MIB)
         exporter = client.containers.get(f"{fleet.stack.name}-redis-exporter")
         exporter.stop()
-    set_version(home, "spark", 2)
     try:
-        report = look(fleet.stack.wanted(), env, fleet.stack.name)
+        with not_rolled_out(fleet, "spark"):
+            report = look(fleet.stack.wanted(), env, fleet.stack.name)
     finally:
-        set_version(home, "spark", 1)
         exporter.start()
         for one in stores:
             one.undo(fleet)

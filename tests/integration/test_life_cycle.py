@@ -14,10 +14,10 @@ import pytest
 
 from helix.client.rest import Client
 from helix.topology.catalog import CATALOG
-from infra.drift.looking import look
 from infra.provider.reaper import leftovers, supervisors
 from tests.integration.conftest import Running, eventually, stack_named
 from tests.integration.live import refused
+from tests.integration.test_drift import drift
 from validation.meetings import ingest, read, same
 
 NO_OP_S_MAX = 30.0
@@ -215,7 +215,7 @@ def test_every_password_changes_and_the_old_ones_open_nothing(stack: Running) ->
     assert refused(old, new, kept) == kept
     key = {"Authorization": f"Bearer {old.stack.api_key.reveal()}"}
     assert httpx.get(f"{stack.url}/v1/conversations", headers=key).status_code == UNAUTHORIZED
-    assert look(stack.stack.wanted(), stack.stack.pulumi.env, stack.stack.name).drifts == ()
+    assert drift(stack).returncode == 0
 
 
 def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(stack: Running) -> None:
