@@ -1,32 +1,14 @@
 """Secrets that have grown old: certificates near their end, passwords kept too long."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
-from helix.topology.model import Record
 from infra.certificates.authority import Row
 from infra.certificates.issuing import RENEW_DAYS
 from infra.drift.model import Cure, Drift, Kind
-from infra.provider.secrets import FIRST, MASTER, current_version, version_file
+from infra.passwords.names import Made
 
 PASSWORD_DAYS_MAX = 365
-
-
-class Made(Record, frozen=True):
-    """A secret and when it became what it is."""
-
-    name: str
-    at: datetime
-
-
-def passwords(home: Path, names: Sequence[str]) -> list[Made]:
-    """Each password; a first version is as old as the master it derives from."""
-    master = home / MASTER
-    return [
-        _made(name, master if current_version(home, name) == FIRST else version_file(home, name))
-        for name in names
-    ]
 
 
 def old_passwords(made: Sequence[Made], now: datetime) -> list[Drift]:
@@ -61,10 +43,6 @@ def _certificate(row: Row, hosts: Sequence[str]) -> Iterator[Drift]:
 
 def _listed(hosts: Sequence[str]) -> str:
     return f"good for {', '.join(sorted(hosts))}"
-
-
-def _made(name: str, path: Path) -> Made:
-    return Made(name=name, at=datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
 def _aged(name: str, declared: str, live: str, cure: Cure) -> Drift:

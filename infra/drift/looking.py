@@ -14,7 +14,7 @@ from infra.drift import ages, buckets, machine, schemas, servers, topics, vector
 from infra.drift.model import Away, Drift, Kind, Report
 from infra.drift.running import Lookup
 from infra.drift.vault import standing
-from infra.passwords.names import passwords
+from infra.passwords.names import made, passwords
 from infra.substrates.hosted import Hosted
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Kind as Substrate
@@ -46,7 +46,7 @@ def look(settings: Wanted, env: Mapping[str, str], stack: str) -> Report:
     def secrets() -> list[Drift]:
         names = passwords(here, services(settings, here))
         rows = authority.rows() if known else []
-        aged = ages.old_passwords(ages.passwords(folder, names), now())
+        aged = ages.old_passwords(made(folder, names), now())
         return [*ages.certificates(rows, known), *aged]
 
     looks = [

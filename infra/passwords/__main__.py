@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from helix.errors import HelixError, InvalidError
 from helix.settings import Settings, from_env
 from infra.composition import now, services, site
-from infra.drift.ages import passwords as made
 from infra.passwords.changing import KEPT, OWN, SHARED, Lookup, change, changeable
-from infra.passwords.names import passwords
+from infra.passwords.names import made, passwords
 from infra.provider.secrets import current_version, exists
 from infra.stack import Stack, outputs
 from infra.substrates.wanted import Kind

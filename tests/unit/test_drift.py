@@ -24,6 +24,7 @@ from infra.drift.running import Process, differences, environment, first_differe
 from infra.drift.schemas import Schema
 from infra.drift.vault import standing
 from infra.launch import Launch, secret
+from infra.passwords.names import Made, made
 from infra.provider import secrets
 from infra.provider.supervision import State
 from infra.substrates.containers import Container
@@ -411,7 +412,7 @@ def test_a_password_is_as_old_as_the_master_until_it_gets_another_version(tmp_pa
     secrets.set_version(tmp_path, "redis", 1)
     secrets.set_version(tmp_path, "kafka", 2)
 
-    found = {one.name: one.at.year for one in ages.passwords(tmp_path, ["redis", "kafka"])}
+    found = {one.name: one.at.year for one in made(tmp_path, ["redis", "kafka"])}
 
     assert found["redis"] == 1970
     assert found["kafka"] >= 2026
@@ -423,14 +424,14 @@ def test_a_version_that_is_declared_again_is_not_made_younger(tmp_path: Path) ->
     secrets.set_version(tmp_path, "kafka", 2)
     secrets.master(tmp_path)
 
-    assert [one.at.year for one in ages.passwords(tmp_path, ["kafka"])] == [1970]
+    assert [one.at.year for one in made(tmp_path, ["kafka"])] == [1970]
 
 
 @pytest.mark.parametrize(("days", "found"), [(365, []), (366, ["redis"])])
 def test_a_password_of_more_than_a_year_is_old(days: int, found: list[str]) -> None:
-    made = [ages.Made(name="redis", at=NOW - timedelta(days=days))]
+    old = [Made(name="redis", at=NOW - timedelta(days=days))]
 
-    assert [drift.name for drift in ages.old_passwords(made, NOW)] == found
+    assert [drift.name for drift in ages.old_passwords(old, NOW)] == found
 
 
 def test_a_look_issues_nothing(tmp_path: Path) -> None:
