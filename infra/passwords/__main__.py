@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from helix.errors import HelixError, InvalidError
 from helix.settings import Settings, from_env
 from infra.composition import now, services, site
-from infra.passwords.changing import KEPT, OWN, SHARED, Lookup, change, changeable
+from infra.passwords.changing import KEPT, OWN, SHARED, Lookup, change, changeable, selected
 from infra.passwords.names import made, passwords
 from infra.provider.secrets import current_version, exists
-from infra.stack import Stack, outputs
+from infra.stack import Stack, outputs, unlock
 from infra.substrates.wanted import Kind
 from infra.toolchain.pulumi import command, state_folder
 
@@ -48,7 +48,7 @@ def known(stack: Stack) -> list[str]:
 
 def show(stack: Stack, names: Sequence[str]) -> None:
     """Version and age of each, and who has to know when it changes."""
-    for one in made(stack.home, names or known(stack)):
+    for one in made(stack.home, selected(names, known(stack))):
         days = (now() - one.at).days
         version = current_version(stack.home, one.name)
         say(f"{one.name:22} version {version:3} {days:5} days old  {_kept(one.name)}")
@@ -63,10 +63,8 @@ def _kept(name: str) -> str:
 
 def rotate(stack: Stack, names: Sequence[str]) -> None:
     """Another version for each, its server told; what is left to be done is said."""
-    there = known(stack)
-    chosen = names or [name for name in there if name not in SHARED | OWN.keys()]
-    for name in chosen:
-        changeable(name, there)
+    unlock(stack)
+    chosen = changeable(names, known(stack))
     told = [name for name in chosen if name in KEPT]
     if told and stack.wanted().substrate is Kind.KUBERNETES:
         raise InvalidError(

@@ -66,9 +66,18 @@ def _tell(name: str, password: str, lookup: Lookup, settings: Callable[[Lookup],
             raise refused from None
 
 
-def changeable(name: str, known: Sequence[str]) -> None:
-    """`InvalidError` for a password that there is not, or that only its server can change."""
-    if name not in known:
-        raise InvalidError(f"there is no password `{name}` here: {', '.join(known)}")
-    if name in OWN:
-        raise InvalidError(f"`{name}` is kept where only its server changes it: {OWN[name]}")
+def selected(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """Those that were named, or all; `InvalidError` for one that there is not."""
+    if unknown := [name for name in names if name not in known]:
+        raise InvalidError(f"there is no password `{unknown[0]}` here: {', '.join(known)}")
+    return names or known
+
+
+def changeable(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """Those to change: what only its server changes is refused, and shared ones must be named."""
+    chosen = selected(names, known)
+    if not names:
+        return [name for name in chosen if name not in SHARED | OWN.keys()]
+    if own := [name for name in names if name in OWN]:
+        raise InvalidError(f"`{own[0]}` is kept where only its server changes it: {OWN[own[0]]}")
+    return chosen

@@ -11,7 +11,7 @@ from helix.settings import Postgres, Secret, Settings
 from infra.composition import hosted_site, local_site, services
 from infra.passwords import changing
 from infra.passwords.__main__ import following
-from infra.passwords.changing import KEPT, OWN, SHARED, change, changeable
+from infra.passwords.changing import KEPT, OWN, SHARED, change, changeable, selected
 from infra.passwords.names import passwords
 from infra.provider.secrets import current_version, master, set_version, vault
 from infra.substrates.wanted import Wanted
@@ -131,13 +131,22 @@ def test_one_machine_has_the_passwords_of_what_runs_there(tmp_path: Path) -> Non
 
 
 def test_a_password_that_is_not_there_is_named() -> None:
-    with pytest.raises(InvalidError, match="no password `mysql` here: postgres, redis"):
-        changeable("mysql", ["postgres", "redis"])
+    for chosen in (selected, changeable):
+        with pytest.raises(InvalidError, match="no password `mysql` here: postgres, redis"):
+            chosen(["redis", "mysql"], ["postgres", "redis"])
 
 
 def test_what_only_its_server_changes_says_how() -> None:
     with pytest.raises(InvalidError, match="reset-admin-password"):
-        changeable("grafana", ["grafana"])
+        changeable(["grafana"], ["grafana"])
+
+
+def test_without_names_all_change_but_those_of_quorums_and_servers() -> None:
+    there = ["grafana", "kafka", "kafka-broker", "redis", "zookeeper"]
+
+    assert changeable([], there) == ["kafka", "redis"]
+    assert changeable(["zookeeper"], there) == ["zookeeper"]
+    assert selected([], there) == there
 
 
 def test_a_quorum_is_stopped_before_its_members_get_another() -> None:
