@@ -47,19 +47,22 @@ def connected(settings: Neo4j) -> Generator[neo4j.Driver]:
 def migrate(settings: Neo4j) -> list[str]:
     """The names of the migrations that ran now; every statement may be run again after a crash."""
     with connected(settings) as driver:
-        _run(driver, queries.migrations_create)
-        rows = _run(driver, queries.migrations_applied)
+        run(driver, queries.migrations_create)
+        rows = run(driver, queries.migrations_applied)
         applied = {int(row["version"]): str(row["digest"]) for row in rows}
         wanted = statements.migrations(SERVICE)
         return statements.carry_out(
             statements.outstanding(wanted, applied, store=SERVICE),
-            lambda text: _run(driver, text),
-            record=lambda row: _run(driver, queries.migration_record, **row),
+            lambda text: run(driver, text),
+            record=lambda row: run(driver, queries.migration_record, **row),
         )
 
 
-def _run(driver: neo4j.Driver, statement: str, **values: object) -> list[neo4j.Record]:
+def run(
+    driver: neo4j.Driver, statement: str, database: str | None = None, /, **values: object
+) -> list[neo4j.Record]:
+    """Every record that one of our statements answers with; of the graph, or of that database."""
     # Statements are files of ours, which the type checker cannot see to be literal.
     text = cast("LiteralString", statement)
-    records, _, _ = driver.execute_query(text, parameters_=values)
+    records, _, _ = driver.execute_query(text, parameters_=values, database_=database)
     return records

@@ -5,7 +5,6 @@ its settings. To be told the password it already has changes nothing.
 """
 
 import urllib.parse
-from typing import LiteralString, cast
 
 import psycopg
 from confluent_kafka.admin._scram import (
@@ -40,10 +39,8 @@ def change_neo4j(settings: Neo4j, password: str) -> None:
     old = settings.password.reveal()
     with neo4j.connected(settings) as driver:
         if old != password:  # which the server would refuse
-            # Statements are files of ours, which the type checker cannot see to be literal.
-            text = cast("LiteralString", neo4j.queries.password_change)
-            values = {"old": old, "new": password}
-            driver.execute_query(text, parameters_=values, database_="system")
+            change = neo4j.queries.password_change
+            neo4j.run(driver, change, "system", old=old, new=password)
 
 
 def change_rabbitmq(settings: Rabbitmq, password: str) -> None:

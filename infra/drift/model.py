@@ -45,7 +45,7 @@ NEXT_STEPS = {
         "`make up STACK={stack}` rolls out what changed in the checkout; what was changed by hand"
         " is undone by removing the container or, on one machine, by `make down` and `make up`"
     ),
-    Cure.HAND_OUT: ("`make up STACK={stack}` hands it to its readers"),
+    Cure.HAND_OUT: "`make up STACK={stack}` hands it to its readers",
     Cure.BOOTSTRAP: (
         "`.venv/bin/python -m infra.stack exec --stack {stack} -- .venv/bin/python -m runtime"
         " bootstrap` repairs it"
@@ -63,8 +63,8 @@ NEXT_STEPS = {
     ),
     Cure.ROTATE: "it is a decision: docs/operations/certificates.md says how to rotate",
     Cure.CHANGE: (
-        "`.venv/bin/python -m infra.passwords rotate {name} --stack {stack}`, then `make up"
-        " STACK={stack}`, gives it another (docs/operations/passwords.md)"
+        "`.venv/bin/python -m infra.passwords rotate {name} --stack {stack}` gives it another, and"
+        " says what to run then (docs/operations/passwords.md)"
     ),
 }
 

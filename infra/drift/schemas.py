@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import msgspec
 import neo4j
@@ -118,9 +118,7 @@ def of_neo4j(settings: Settings) -> Schema:
 
 
 def _asked(driver: neo4j.Driver, statement: str) -> list[dict[str, Any]]:
-    # Statements are files of ours, which the type checker cannot see to be literal.
-    records, _, _ = driver.execute_query(cast("LiteralString", statement))
-    return [record.data() for record in records]
+    return [record.data() for record in graph.run(driver, statement)]
 
 
 def _definition(row: Mapping[str, Any]) -> str:

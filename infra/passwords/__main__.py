@@ -12,7 +12,7 @@ from infra.passwords.changing import KEPT, OWN, SHARED, Lookup, change, changeab
 from infra.passwords.names import made, passwords
 from infra.provider.secrets import current_version, exists
 from infra.stack import Stack, outputs, unlock
-from infra.substrates.wanted import Kind
+from infra.substrates.wanted import Kind, Wanted
 from infra.toolchain.pulumi import command, state_folder
 
 
@@ -39,16 +39,15 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     return 0
 
 
-def known(stack: Stack) -> list[str]:
+def known(stack: Stack, settings: Wanted) -> list[str]:
     """The names of the stack's passwords."""
-    settings = stack.wanted()
     here = site(settings, stack.pulumi.env, stack.name)
     return passwords(here, services(settings, here))
 
 
 def show(stack: Stack, names: Sequence[str]) -> None:
     """Version and age of each, and who has to know when it changes."""
-    for one in made(stack.home, selected(names, known(stack))):
+    for one in made(stack.home, selected(names, known(stack, stack.wanted()))):
         days = (now() - one.at).days
         version = current_version(stack.home, one.name)
         say(f"{one.name:22} version {version:3} {days:5} days old  {_kept(one.name)}")
@@ -64,9 +63,10 @@ def _kept(name: str) -> str:
 def rotate(stack: Stack, names: Sequence[str]) -> None:
     """Another version for each, its server told; what is left to be done is said."""
     unlock(stack)
-    chosen = changeable(names, known(stack))
+    wanted = stack.wanted()
+    chosen = changeable(names, known(stack, wanted))
     told = [name for name in chosen if name in KEPT]
-    if told and stack.wanted().substrate is Kind.KUBERNETES:
+    if told and wanted.substrate is Kind.KUBERNETES:
         raise InvalidError(
             f"the servers of {', '.join(told)} have to be told, and those of a cluster are not"
             " reached from here: name the others (docs/operations/passwords.md)"

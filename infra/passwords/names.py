@@ -27,8 +27,7 @@ def passwords(here: LocalSite | Hosted, services: Sequence[Service]) -> list[str
     """By name; what signs a token is one of them, certificates and their keys are not."""
     text = "".join(msgspec.json.encode(one).decode() for one in _rendered(here, services))
     named = [name for name in references(text) if not name.startswith(PREFIX)]
-    signers = {name: token.signer for name in named if (token := tokens.claims(name))}
-    return sorted({signers.get(name, name) for name in named})
+    return sorted({tokens.signer(name) for name in named})
 
 
 def _rendered(here: LocalSite | Hosted, services: Sequence[Service]) -> list[Record]:

@@ -81,8 +81,7 @@ def set_version(home: Path, name: str, version: int) -> None:
 
 def version_file(home: Path, name: str) -> Path:
     """Where the version of a secret stands; a token is of the version of what signs it."""
-    token = tokens.claims(name)
-    return home / "versions" / (token.signer if token else name)
+    return home / "versions" / tokens.signer(name)
 
 
 def current_version(home: Path, name: str) -> int:

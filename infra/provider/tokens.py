@@ -35,6 +35,12 @@ def claims(name: str) -> Claims | None:
     return Claims(*parts)
 
 
+def signer(name: str) -> str:
+    """The secret whose version the name has: of a token the one that signs it, else its own."""
+    token = claims(name)
+    return token.signer if token else name
+
+
 def signed(token: Claims, key: str) -> str:
     """The token itself: the same for the same claims and key."""
     said = {"exp": ENDS_S, "sub": token.subject, "iss": token.issuer}

@@ -22,7 +22,6 @@ REPLAY = "POST /v1/context/replay"
 STATS = "GET /v1/context/stats/{id}"
 COMPLETE = "POST /v1/conversations/{id}/complete"
 
-
 NO_ANSWER, SERVER_ERROR = 0, 500  # of a status
 
 
