@@ -11,8 +11,8 @@ import msgspec
 from helix.client.rest import Client
 from helix.client.wire import NewMessage
 from helix.errors import UnavailableError
-from tests.integration.conftest import Running
-from tests.integration.live import until
+from tests.integration.running import Running
+from tests.waiting import until
 
 VICTIMS = ("workers", "clickhouse", "kafka", "postgres", "redis", "control-plane")
 BATCH_ROWS_MAX = 12

@@ -11,9 +11,8 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any
 
 from confluent_kafka import Message, TopicPartition
 
@@ -32,28 +31,17 @@ from infra.provider.client import Client as Supervisor
 from infra.provider.secrets import current_version, set_version
 from runtime.burial import TOPIC as DEAD_LETTERS
 from tests.contract.promises import TOPIC
-from tests.integration.conftest import Running
+from tests.integration.running import Running
+from tests.tree import ROOT
+from tests.waiting import until
 
-T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
 READY_S_MAX = 60.0
-CAUGHT_UP_S_MAX = 90.0
-LOOK_S = 0.1
 ANSWER_S_MAX = 10.0
 
 
 def name() -> str:
     """An id no other run has."""
     return f"test-{uuid.uuid4()}"  # noqa: TID251 - a test is a composition root
-
-
-def until(look: Callable[[], T], *, what: str, s_max: float = CAUGHT_UP_S_MAX) -> T:
-    """The first truthy thing that look finds, within the bound."""
-    end = time.monotonic() + s_max
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what}: not in time"
-        time.sleep(LOOK_S)
-    return found
 
 
 class Workers:

@@ -1,7 +1,6 @@
 """What a compression keeps, what it says of it, and what it refuses."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -16,10 +15,9 @@ from helix.domain.ranking import Ranking, lexrank, words
 from helix.domain.summaries import FACTS_MAX, Plan, Refusal, accepted, concluded, planned
 from helix.errors import InvalidError
 from helix.events import Message, Survival
+from tests.tree import ROOT
 from validation.compression import corpus, measuring, rules
 from validation.compression.page import page
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def said(*contents: str, tokens: int = 10) -> list[Message]:

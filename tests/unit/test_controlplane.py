@@ -1,14 +1,10 @@
 """The REST API over a world in memory: what is written, what is read back, what is refused."""
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterator
-from typing import Any, cast
 
 import msgspec
 import pytest
-from litestar import Litestar
 from litestar.testing import TestClient
 
 from controlplane.app import ROUTES, create
@@ -16,73 +12,9 @@ from controlplane.auth import FIGURES, OPEN, SCOPES
 from controlplane.health import Monitor, Probes, Question, questions
 from controlplane.placement import instances
 from helix.adapters import fakes
-from helix.adapters.probes import Check
-from helix.errors import UnavailableError
-from helix.ports import Credential, World
-from helix.settings import Http, Secret, Settings, Stack
+from helix.settings import Secret, Settings
 from helix.topology.catalog import CATALOG
-
-SETTINGS = Settings(stack=Stack(api_key=Secret("all")), http=Http(metrics_token=Secret("scrapes")))
-AUTH = {"Authorization": "Bearer all"}
-SCRAPER = {"Authorization": "Bearer scrapes"}
-KEYS = {
-    "all": Credential("k-all", "acme", frozenset({"read", "write"})),
-    "reader": Credential("k-reader", "acme", frozenset({"read"})),
-    "writer": Credential("k-writer", "acme", frozenset({"write"})),
-    "root": Credential("k-root", "acme", frozenset({"admin"})),
-    "other": Credential("k-other", "globex", frozenset({"read", "write"})),
-}
-HELLO = {"role": "user", "content": "hello there", "message_id": "m1"}
-
-
-class Service:
-    """The application, what it stands on, and a client that has a key."""
-
-    def __init__(self, client: TestClient[Litestar], world: World) -> None:
-        self.client = client
-        self.log = cast("fakes.FakeLog", world.log)
-        self.warm = cast("fakes.FakeEvents", world.events)
-        self.states = cast("fakes.FakeStates", world.conversations)
-        self.cache = cast("fakes.FakeCache", world.cache)
-
-    def post(self, path: str, body: object, **headers: str) -> Any:
-        return self.client.post(path, json=body, headers={**AUTH, **headers})
-
-    def get(self, path: str, **headers: str) -> Any:
-        return self.client.get(path, headers={**AUTH, **headers})
-
-    def replay(self, conversation_id: str = "c1", **body: object) -> Any:
-        return self.post("/v1/context/replay", {"conversation_id": conversation_id, **body})
-
-
-def asked(check: Check) -> str:
-    if check.service == "neo4j":
-        raise UnavailableError("neo4j", "`neo4j` at 127.0.0.1:7687: refused")
-    return f"asked {check.kind}"
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    world = fakes.world({hashlib.sha256(key.encode()).hexdigest(): KEYS[key] for key in KEYS})
-    placed = instances(CATALOG, SETTINGS, None)
-    monitor = Monitor(
-        questions(CATALOG, SETTINGS, placed),
-        world.clock,
-        Probes(ask=asked, lag=lambda _: {"conversation-events": 3.0}),
-    )
-    app = create(world, SETTINGS, CATALOG, monitor)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield Service(client, world)
-    monitor.close()
-
-
-def refused(response: Any, status: int, code: str) -> dict[str, Any]:
-    """The error of an answer that must be in the envelope."""
-    assert response.status_code == status, response.text
-    error = response.json()["error"]
-    assert set(error) == {"code", "message", "details", "timestamp"}
-    assert error["code"] == code
-    return error
+from tests.unit.api import AUTH, HELLO, SCRAPER, SETTINGS, Service, refused
 
 
 def test_a_write_is_answered_with_its_place_in_the_log(service: Service) -> None:

@@ -28,7 +28,7 @@ from helix.errors import UnavailableError
 from helix.ports import Credential
 from helix.settings import Http, Jwt, Settings
 from helix.topology.catalog import CATALOG
-from tests.unit.test_controlplane import refused
+from tests.unit.api import refused
 
 AUTH = {"Authorization": "Bearer all"}
 BOTH = frozenset({"read", "write"})

@@ -11,9 +11,7 @@ from controlplane import auth
 from controlplane.app import ROUTES
 from helix.adapters.tokens import count
 from helix.events import MessageAdded, MessageDeleted, MessageEdited
-from tests.unit.test_controlplane import AUTH, HELLO, Service, refused, service
-
-__all__ = ["service"]  # the fixture
+from tests.unit.api import AUTH, HELLO, Service, refused
 
 MESSAGES = "/v1/conversations/c1/messages"
 BATCH = "/v1/events/batch"

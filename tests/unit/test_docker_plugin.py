@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,8 +18,8 @@ from infra.toolchain.plugins.docker import bodies, wire
 from infra.toolchain.plugins.docker.inputs import KINDS, Container, Settings, Upload
 from infra.toolchain.plugins.docker.plugin import named
 from infra.toolchain.plugins.docker.server import ssh_command
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/remoteImage:RemoteImage"
 URN = f"urn:pulumi:dev::helix::{CONTAINER}::web"

@@ -28,8 +28,7 @@ from infra.passwords.names import Made, made
 from infra.provider import secrets
 from infra.provider.supervision import State
 from infra.substrates.containers import Container
-from infra.substrates.wanted import Host, Sizes, Wanted
-from infra.substrates.wanted import Kind as Substrate
+from tests.unit.fleets import fleet
 
 CURES = Cures(missing=Cure.BOOTSTRAP, differing=Cure.MIGRATE, parts={"size": Cure.MOVE})
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -319,15 +318,6 @@ def test_another_version_of_a_program_is_another_image(tmp_path: Path) -> None:
     assert rendered.image == {"state": "running", "artifacts": "redis-7-ab", "code": "new"}
     assert found.image == {"state": "fatal", "artifacts": "redis-6-cd", "code": "old"}
     assert found.texts == {}
-
-
-def fleet() -> Wanted:
-    """Three servers that nobody asks anything."""
-    hosts = {
-        server.name: Host(engine="unix:///nowhere", address=f"10.77.0.{number}")
-        for number, server in enumerate(CATALOG.servers, 11)
-    }
-    return Wanted(substrate=Substrate.DOCKER, sizes=Sizes.LAPTOP, hosts=hosts, engines=True)
 
 
 def planned(tmp_path: Path) -> dict[str, list[Container]]:

@@ -14,8 +14,8 @@ from infra.images import lock, mirror
 from infra.images.__main__ import main
 from infra.images.references import reference_of
 from infra.images.staging import context, copies, files
+from tests.tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 KAFKA = CATALOG.image("kafka")
 APP = CATALOG.image("app")
 DIGEST = f"sha256:{'0' * 64}"

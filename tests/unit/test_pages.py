@@ -9,9 +9,8 @@ import pytest
 
 from docs import generate
 from infra.substrates.wanted import Host, Wanted
-from tests.unit.test_tidy import tracked
+from tests.tree import ROOT, tracked
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = tracked("*.md")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 MODULE = re.compile(r"python -m ([a-z_][\w.]*)")

@@ -15,7 +15,7 @@ from infra.passwords.changing import KEPT, OWN, SHARED, change, changeable, sele
 from infra.passwords.names import passwords
 from infra.provider.secrets import current_version, master, set_version, vault
 from infra.substrates.wanted import Wanted
-from tests.unit.test_drift import fleet
+from tests.unit.fleets import fleet
 
 
 @dataclass

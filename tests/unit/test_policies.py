@@ -7,45 +7,10 @@ import msgspec
 import pytest
 
 from helix.topology.catalog import CATALOG
-from helix.topology.model import Exposure, Port, Server, Size, Volume
-from infra.launch import Launch
+from helix.topology.model import Exposure, Port, Server
 from infra.policies import over_booked, violations
-from infra.substrates.containers import Container
 from infra.substrates.plan import plan
-from tests.unit.test_services import CONTAINERS
-
-SOUND = next(one for one in CONTAINERS if one.name == "redis")
-
-
-def _container(**changes: object) -> Container:
-    return msgspec.structs.replace(SOUND, **changes)
-
-
-def _launch(**changes: object) -> Container:
-    launch: Launch = msgspec.structs.replace(SOUND.launch, **changes)
-    return msgspec.structs.replace(SOUND, launch=launch)
-
-
-def _unlimited() -> Container:
-    size = Size(memory_mib=0, cores=1)
-    return _container(instance=msgspec.structs.replace(SOUND.instance, size=size))
-
-
-VIOLATIONS: dict[str, Container] = {
-    "an image that is not pinned: `redis:latest`": _container(reference="redis:latest"),
-    "an image that is not pinned: `redis`": _container(reference="redis"),
-    "runs as root": _container(uid=0),
-    "holds a literal secret in `/etc/x`": _launch(files={"/etc/x": "password = hunter2"}),
-    "holds a literal secret in its environment": _launch(env={"API_KEY": "hunter2"}),
-    "holds a literal secret in its arguments": _launch(argv=("x", "--password=hunter2")),
-    "shows a secret to whoever may look": _launch(argv=("x", "${secret:redis}")),
-    "has no memory limit": _unlimited(),
-    "has no health check": _launch(health=()),
-    "volume `data` of `redis` would be deleted": _container(
-        volumes=(Volume(name="data", mount="/data", size_gib=1, kept=False),)
-    ),
-    "is bound to every interface and speaks no TLS": _launch(files={"/etc/x": "bind 0.0.0.0"}),
-}
+from tests.unit.violations import SOUND, VIOLATIONS, container, launched
 
 
 @pytest.mark.parametrize("sentence", VIOLATIONS)
@@ -62,12 +27,12 @@ def test_a_sound_container_violates_nothing() -> None:
 def test_a_digest_pins_an_image_whatever_its_tag() -> None:
     digest = f"redis:latest@sha256:{'0' * 64}"
 
-    assert violations([_container(reference=digest)]) == []
+    assert violations([container(reference=digest)]) == []
 
 
 def test_a_fence_lets_an_instance_without_clients_listen_everywhere() -> None:
     ports = (Port(name="metrics", number=1, exposure=Exposure.SERVERS),)
-    open_wide = _launch(files={"/etc/x": "bind 0.0.0.0"})
+    open_wide = launched(files={"/etc/x": "bind 0.0.0.0"})
 
     assert violations([msgspec.structs.replace(open_wide, ports=ports)])
     assert not violations([msgspec.structs.replace(open_wide, ports=ports, fenced=True)])

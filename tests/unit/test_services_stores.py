@@ -28,9 +28,9 @@ from infra.services import (
 )
 from infra.substrates.hosted import Hosted
 from infra.substrates.plan import plan
+from tests.tree import ROOT
 
 ADDRESSES = {"server-1": "10.0.0.1", "server-2": "10.0.0.2", "server-3": "10.0.0.3"}
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def _site(*, without: tuple[str, ...] = (), **changes: object) -> Hosted:
@@ -38,7 +38,7 @@ def _site(*, without: tuple[str, ...] = (), **changes: object) -> Hosted:
     site = Hosted(
         topology=CATALOG,
         stack="test",
-        checkout=CHECKOUT,
+        checkout=ROOT,
         instances=instances,
         hosts={one.name: ADDRESSES[one.server] for one in instances},
         operator=Path("/operator"),

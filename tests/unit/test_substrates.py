@@ -22,7 +22,7 @@ from infra.substrates.digests import digest
 from infra.substrates.placing import chosen, place_all
 from infra.substrates.site import LocalSite
 from infra.substrates.wanted import Wanted
-from tests.unit.test_policies import VIOLATIONS
+from tests.unit.violations import VIOLATIONS
 
 
 def _site(**changes: object) -> LocalSite:

@@ -1,29 +1,16 @@
 """The tree's own shape."""
 
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.tree import ROOT, tracked
+
 EMPTY_WORDS = re.compile(r"(^|_)(utils?|helpers?|common|base|manager|misc|service_layer)(_|$)")
 STATUS_FILES = re.compile(
     r"(^|[-_])(phase|status|summary|plan|todo|notes|progress)([-_].*)?\.(md|txt)$", re.IGNORECASE
 )
 PROGRAMS = ("helix", "infra", "controlplane", "runtime", "validation", "loadtest")
-
-
-def tracked(*patterns: str) -> list[Path]:
-    """Files of the tree, whether committed yet or not."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
 
 
 def test_file_names_say_something() -> None:
@@ -71,6 +58,17 @@ def test_statements_live_in_sql_files(program: str) -> None:
         if "engines" not in path.parts
         for line in path.read_text().splitlines()
         if statement.search(line)
+    ]
+
+    assert found == []
+
+
+def test_no_test_module_imports_another() -> None:
+    imported = re.compile(r"^\s*(?:from|import) tests\.[\w.]*\btest_\w+", re.MULTILINE)
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].strip()}"
+        for path in tracked("tests/*.py")
+        for match in imported.finditer(path.read_text())
     ]
 
     assert found == []

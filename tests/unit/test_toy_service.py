@@ -26,7 +26,7 @@ from infra.services.registry import face
 from infra.substrates.containers import containers
 from infra.substrates.manifests import Namespace, of_instance, of_service
 from infra.substrates.plan import plan
-from tests.unit.test_services import ADDRESSES, HOSTED, SITE
+from tests.unit.rendered import ADDRESSES, HOSTED, SITE
 
 SIZE = Size(memory_mib=64, cores=0.1)
 TOY = Service(

@@ -6,11 +6,8 @@ Whichever plugin the command line has serves them: the official one, or the stan
 import contextlib
 import io
 import os
-import re
-import shutil
 import signal
 import stat
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,13 +29,13 @@ from infra.fleet.plan import Fleet
 from infra.toolchain.plugins.docker import bodies
 from infra.toolchain.plugins.docker.containers import MAKING
 from infra.toolchain.pulumi import command
-from tests.integration.conftest import eventually
+from tests.integration.fleet.images import smallest_image
 from tests.integration.loops import closed_loops
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
 IMAGE = "helix-plugin-test:1"
-PROGRAMS = {"sh": "bin/sh", "cat": "bin/cat", "sleep": "bin/sleep"}
 TLS_PORT = 2376
 SECRET = "correct-horse-battery"
 MIB = 1024 * 1024
@@ -85,26 +82,6 @@ class Server:
 
     def names(self) -> set[str]:
         return {each["Names"][0].lstrip("/") for each in self.api.containers(all=True)}
-
-
-def smallest_image() -> bytes:
-    """A root with a shell and two programs of this machine, and the libraries they need."""
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as tar:
-        added: set[str] = set()
-        for name, path in PROGRAMS.items():
-            program = Path(str(shutil.which(name))).resolve()
-            tar.add(program, path)
-            listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
-            for library in re.findall(r"(/\S+)", listed.stdout):
-                if library not in added:
-                    added.add(library)
-                    tar.add(Path(library).resolve(), library.lstrip("/"))
-        for folder, mode in (("tmp", 0o1777), ("data", 0o755), ("etc", 0o755)):
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, mode
-            tar.addfile(entry)
-    return target.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -477,9 +454,9 @@ def test_what_a_killed_command_was_making_is_taken_away(stack: Stack, server: Se
     stack.program.more = {"healthcheck": {"tests": ["CMD-SHELL", "exit 1"], "interval": "1s"}}
     with ThreadPoolExecutor() as pool:
         up = pool.submit(stack.up)
-        eventually(lambda: server.names() == {f"web{MAKING}"}, seconds=60, what="a create")
+        until(lambda: server.names() == {f"web{MAKING}"}, s_max=60, what="a create")
         os.kill(command_line(), signal.SIGKILL)
 
     assert isinstance(up.exception(), automation.CommandError)
-    eventually(lambda: server.names() == set(), seconds=30, what="nothing left of it")
+    until(lambda: server.names() == set(), s_max=30, what="nothing left of it")
     stack.pulumi.cancel()

@@ -28,8 +28,10 @@ from infra.substrates import claims
 from infra.substrates.manifests import INSTANCE, REPLICAS_MIN, SERVICE, STACK
 from infra.substrates.plan import plan
 from infra.substrates.wanted import Wanted
-from tests.integration.conftest import ROOT, Running, copy_of, eventually, stack_named
+from tests.integration.running import Running, copy_of, stack_named
 from tests.manifests import faults
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -147,9 +149,9 @@ def created_at(item: Object) -> datetime:
 
 
 def test_every_instance_runs_on_its_server_of_the_plan(platform: Platform) -> None:
-    eventually(
+    until(
         lambda: working(platform.pods().get("control-plane+")),
-        seconds=SETTLE_S_MAX,
+        s_max=SETTLE_S_MAX,
         what="a second control plane, by the autoscaler",
     )
     pods = platform.pods()
@@ -241,9 +243,9 @@ def test_up_mends_what_somebody_changed_though_its_pod_can_never_start(platform:
     kind = {"Content-Type": "application/strategic-merge-patch+json"}
     answer = platform.hand.patch(f"{SETS}/redis", content=json.dumps(patch), headers=kind)
     assert answer.is_success, answer.text
-    eventually(
+    until(
         lambda: any(pod["status"]["phase"] == "Pending" for pod in platform.pods().values()),
-        seconds=SETTLE_S_MAX,
+        s_max=SETTLE_S_MAX,
         what="a pod that fits nowhere",
     )
     platform.up()

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pathlib
 import subprocess
 import sys
 import uuid
@@ -17,12 +16,12 @@ from helix.adapters import clickhouse, lake, postgres
 from helix.topology.catalog import CATALOG
 from infra.services.postgres import DATABASE_LAKE
 from runtime.bootstrap import STEPS
-from tests.integration.conftest import Running
 from tests.integration.live import postgres_rows
+from tests.integration.running import Running
+from tests.tree import ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ROOT = pathlib.Path(__file__).parents[2]
 RUN_S_MAX = 120
 STEP_NAMES = [step.name for step in STEPS]
 

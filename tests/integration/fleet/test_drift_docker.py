@@ -22,7 +22,7 @@ from infra.substrates.containers import Container
 from infra.substrates.plan import Instance
 from infra.substrates.volumes import LABEL
 from infra.substrates.wanted import Host as Wanted
-from tests.integration.test_docker_plugin import smallest_image
+from tests.integration.fleet.images import smallest_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 

@@ -18,11 +18,11 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from helix.adapters import qdrant
 from helix.settings import Qdrant, Secret
 from helix.topology.catalog import CATALOG
-from tests.integration.conftest import eventually
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = "a-key"
 START_S_MAX = 20
 STOP_S_MAX = 15
@@ -56,7 +56,7 @@ class Engine:
     def _start(self) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-m", "infra.engines.qdrant", str(self._config)]
         process = subprocess.Popen(argv, cwd=ROOT)
-        eventually(self._answers, seconds=START_S_MAX, what="the engine answers")
+        until(self._answers, s_max=START_S_MAX, what="the engine answers")
         return process
 
     def _answers(self) -> bool:
@@ -364,7 +364,7 @@ def test_an_index_is_built_beside_reads_and_writes_without_losing_any(own: Engin
             now = {path.name for path in own.data.glob("shard-*")}
             return len(now) == 1 and now != folders
 
-        eventually(is_built, seconds=BUILD_S_MAX, what="the shard moved to its indexed copy")
+        until(is_built, s_max=BUILD_S_MAX, what="the shard moved to its indexed copy")
 
         assert client.count("n").count == written
         own.restart()

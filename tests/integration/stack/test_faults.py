@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -10,8 +9,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,106 +17,43 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from helix.adapters import murmur2, postgres
+from helix.adapters import murmur2
 from helix.adapters.kafka import Epochs, client_config, producer_config
 from helix.adapters.topics import TopicsAdmin
 from helix.client.rest import Client
 from helix.client.wire import NewMessage
 from helix.errors import UnavailableError
-from helix.events import AnyEvent, ConversationEvent, MessageAdded
-from helix.ports import Credential
+from helix.events import AnyEvent
 from helix.topology.catalog import CATALOG
 from infra.provider import layout
 from runtime.burial import HELD_BYTES_MAX
 from tests.contract.promises import TOPIC, turns
-from tests.integration.chaos import Killer, Meeting, Progress, Teller, Told
-from tests.integration.conftest import ROOT, SCRATCH_PARTITIONS, Running
 from tests.integration.live import (
     caught_up,
-    clickhouse_rows,
     name,
-    postgres_rows,
     published,
     records,
     resting,
-    said,
     until,
     workers,
 )
-from tests.integration.strangers import CONVERSATION, Tenant, routes
+from tests.integration.running import SCRATCH_PARTITIONS, Running
+from tests.integration.stack.strangers import CONVERSATION, Tenant, routes
+from tests.integration.survival import (
+    SEED,
+    held,
+    hours,
+    hours_of_the_log,
+    key_of,
+    of_the_log,
+    survived,
+    warm,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ENV = dict(os.environ)  # noqa: TID251 - the composition root of these tests
-FULL = ENV.get("HELIX_FAULTS") == "full"
-SEED = ENV.get("HELIX_SEED", "20")
-SAMPLE = ROOT / "tests" / "data" / "qmsum-sample" / "meeting.json"
-CLIENTS = 4
-KILLS = 30 if FULL else 6
-SAMPLES = 6  # copies of the sample meeting where no corpus is given
 DEATHS = 2
-HOUR_US = 3_600_000_000
 PARTS = 6  # of what is published while a worker is about to die
-
-
-def meetings() -> list[Meeting]:
-    """The corpus where one is given, else the sample several times."""
-    if "HELIX_CORPUS" in ENV:
-        lines = Path(ENV["HELIX_CORPUS"]).read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Meeting) for line in lines if line]
-    return [msgspec.json.decode(SAMPLE.read_bytes(), type=Meeting)] * SAMPLES
-
-
-def key_of(stack: Running, tenant: str) -> str:
-    """A new API key of the tenant: each may ask as often as one client may."""
-    key = name()
-    credential = Credential(key, tenant, frozenset({"read", "write", "analytics"}))
-    with contextlib.closing(postgres.Session(stack.settings.postgres)) as session:
-        postgres.put_api_key(session, credential, sha256(key.encode()).hexdigest())
-    return key
-
-
-def replayed(api: Client, meeting: Told) -> list[tuple[int, str, str]]:
-    """Number, speaker and words of every turn that comes back."""
-    return [
-        (message.metadata.custom["number"], message.metadata.name, message.content)
-        for message in api.replay(meeting.conversation_id).messages
-    ]
-
-
-def survived(stack: Running) -> str:
-    """Several clients tell meetings while servers are killed; what the run was, in figures."""
-    run = tenant = name()
-    told = [Told(f"{run}-{n}", m.meeting_transcripts) for n, m in enumerate(meetings())]
-    progress = Progress(sum(len(meeting.turns) for meeting in told))
-    killer = Killer(stack, KILLS, SEED)
-    tellers = [
-        Teller(stack, key_of(stack, tenant), progress, f"{SEED}-{n}") for n in range(CLIENTS)
-    ]
-    began = time.monotonic()
-
-    with ThreadPoolExecutor(CLIENTS + 1) as pool:
-        work = [pool.submit(t.tell, told[n::CLIENTS]) for n, t in enumerate(tellers)]
-        work.append(pool.submit(killer.run, progress))
-        for task in work:
-            task.result()
-    took_s = time.monotonic() - began
-    until(lambda: caught_up(stack), what="the workers caught up")
-
-    with Client(stack.url, key_of(stack, tenant), ca=stack.ca) as api:
-        replays = {meeting.conversation_id: replayed(api, meeting) for meeting in told}
-    found = [line for m in told for line in m.differences(replays[m.conversation_id])]
-    assert found == []
-    assert sum(killer.kills.values()) == KILLS
-    whole = sum(map(len, replays.values()))
-    assert held(stack, tenant) == (whole, whole, whole)
-    assert hours(stack, tenant) == hours_of_the_log(stack, tenant)
-    acknowledged = sum(len(meeting.acknowledged) for meeting in told)
-    doubtful = sum(len(meeting.doubtful) for meeting in told)
-    return (
-        f"seed {SEED}: {acknowledged} turns acknowledged, {doubtful} in doubt,"
-        f" {took_s:.0f} s, killed {dict(killer.kills)}"
-    )
 
 
 def test_what_was_acknowledged_survives_every_server_killed_again_and_again(
@@ -141,56 +75,6 @@ def alone(stack: Running) -> Generator[None]:
         yield
 
 
-def warm(stack: Running, tenant: str) -> list[tuple[Any, ...]]:
-    """The tenant's rows of the warm copy: conversation, epoch, partition, offset, event id."""
-    return sorted(
-        clickhouse_rows(
-            stack,
-            "SELECT epoch, partition, offset, event_id FROM conversation_events"
-            " WHERE tenant = {tenant:String}",
-            tenant=tenant,
-        )
-    )
-
-
-def of_the_log(stack: Running, tenant: str) -> list[tuple[Any, ...]]:
-    """What these rows must be, from the log alone."""
-    return sorted(
-        (s.position.epoch, s.position.partition, s.position.offset, s.event.event_id)
-        for s in said(stack, tenant)
-    )
-
-
-def hours(stack: Running, tenant: str) -> list[tuple[Any, ...]]:
-    """The tenant's rollup by hour: events, messages, tokens, conversations."""
-    return clickhouse_rows(
-        stack,
-        "SELECT toUnixTimestamp(hour), sum(events), sum(messages), sum(tokens),"
-        " uniqMerge(conversations) FROM conversation_hours"
-        " WHERE tenant = {tenant:String} GROUP BY hour ORDER BY hour",
-        tenant=tenant,
-    )
-
-
-def hours_of_the_log(stack: Running, tenant: str) -> list[tuple[Any, ...]]:
-    """What that must be, from the log alone."""
-    by_hour: dict[int, list[ConversationEvent]] = {}
-    for stored in said(stack, tenant):
-        event = stored.event
-        assert isinstance(event, ConversationEvent)
-        by_hour.setdefault(event.ingested_at // HOUR_US * HOUR_US // 1_000_000, []).append(event)
-    return [
-        (
-            hour,
-            len(events),
-            sum(isinstance(event, MessageAdded) for event in events),
-            sum(event.message.tokens for event in events if isinstance(event, MessageAdded)),
-            len({event.conversation_id for event in events}),
-        )
-        for hour, events in sorted(by_hour.items())
-    ]
-
-
 def conversations(
     prefix: str, count: int, length: int, *, tenant: str
 ) -> dict[str, list[AnyEvent]]:
@@ -208,7 +92,7 @@ def conversations(
 def test_a_worker_killed_between_insert_and_its_note_inserts_nothing_twice(stack: Running) -> None:
     tenant = name()
     for death in range(DEATHS):
-        with workers(stack, "tests.integration.dying_workers", ready=False) as dying:
+        with workers(stack, "tests.integration.stack.dying_workers", ready=False) as dying:
             for part in range(PARTS):
                 some = conversations(f"{tenant}-{death}-{part}", 8, 20, tenant=tenant)
                 published(stack, some, tenant=tenant)
@@ -301,7 +185,7 @@ def test_a_dead_letter_is_replayed_once_the_workers_can_read_it(stack: Running) 
         producer.produce(TOPIC, bytes(size), tenant.encode())
     assert producer.flush(30) == 0
     published(stack, some, tenant=tenant)
-    with workers(stack, "tests.integration.outdated_workers"):
+    with workers(stack, "tests.integration.stack.outdated_workers"):
         until(lambda: caught_up(stack), what="everything was handled")
     assert held(stack, tenant) == (0, 18, 18)
     reasons = Counter(letter["reason"].partition(":")[0] for letter in letters(stack))
@@ -320,17 +204,6 @@ def test_a_dead_letter_is_replayed_once_the_workers_can_read_it(stack: Running) 
     assert letters(stack) == []
     sizes = Counter(letter["size"] for letter in letters(stack, "--settled"))
     assert sizes[large] == 3 * 2  # buried, and again after two replays
-
-
-def held(stack: Running, tenant: str) -> tuple[int, int, int]:
-    """Messages in the tenant's states; rows and distinct events in its warm copy."""
-    [[messages]] = postgres_rows(
-        stack,
-        "SELECT coalesce(sum(message_count), 0)::int FROM conversations WHERE tenant = %(tenant)s",
-        tenant=tenant,
-    )
-    rows = warm(stack, tenant)
-    return messages, len(rows), len({row[-1] for row in rows})
 
 
 # A topic that is lost and made anew: positions begin again, conversations go on.

@@ -18,11 +18,11 @@ from infra.fleet import cgroups, engines, faults, image, network, tools
 from infra.fleet.faults import Cut
 from infra.fleet.image import ImageFacts
 from infra.fleet.plan import Fleet, Host
-from infra.fleet.waiting import until
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 RETURN_S_MAX = 15.0
 NAME = "tried"
 RESTARTED: Any = {"Name": "unless-stopped"}  # the stubs keep their type for it to themselves
@@ -34,7 +34,7 @@ def facts() -> ImageFacts:
     cache = fetch.cache_folder(os.environ)  # noqa: TID251 - where the image is kept for all
     shop = Workshop(cache, on_stderr, Commands())
     tools.ensure(shop)
-    return image.ensure(CATALOG, checkout=CHECKOUT, shop=shop)
+    return image.ensure(CATALOG, checkout=ROOT, shop=shop)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_power_cut_ends_everything_and_containers_come_back(
         left = cgroups.alive(host)
 
     assert not left
-    assert until(lambda: main_pid(host) > 0, s_max=RETURN_S_MAX)
+    until(lambda: main_pid(host) > 0, what="the container is back", s_max=RETURN_S_MAX)
 
 
 def test_a_server_cut_from_its_peers_still_hears_clients(fleet: Fleet, facts: ImageFacts) -> None:

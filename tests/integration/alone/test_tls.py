@@ -51,13 +51,13 @@ from helix.topology.model import ProbeKind
 from infra.artifacts import fetch
 from infra.toolchain.java import java_command
 from loadtest.report import Record
-from tests.integration.authority import PASSWORD as STORE_PASSWORD
-from tests.integration.authority import Certificates, certificates
-from tests.integration.conftest import eventually
+from tests.integration.alone.authority import PASSWORD as STORE_PASSWORD
+from tests.integration.alone.authority import Certificates, certificates
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 PASSWORD = "the-password"
 WRONG = "another-password"
@@ -526,7 +526,7 @@ def peers(folder: Path, certs: Certificates) -> Iterator[dict[str, Peer]]:
         for name, peer in made.items():
             log = folder / name / "server.log"
             right = Caller(certs.ca)
-            eventually(_answers(peer, right), seconds=START_S_MAX, what=log.read_text()[-2000:])
+            until(_answers(peer, right), s_max=START_S_MAX, what=log.read_text()[-2000:])
         yield made
     finally:
         _end(servers)
@@ -644,7 +644,7 @@ def api(certs: Certificates) -> Iterator[str]:
     server = uvicorn.Server(listening(app, http, world.clock))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
-    eventually(lambda: server.started, seconds=START_S_MAX, what="the API answers")
+    until(lambda: server.started, s_max=START_S_MAX, what="the API answers")
     yield f"{HOST}:{bound.getsockname()[1]}"
     server.should_exit = True
     thread.join()

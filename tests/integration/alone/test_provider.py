@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,20 +32,13 @@ from infra.provider.readiness import wait_ready
 from infra.provider.runs import Run, Stopped, run_to_end
 from infra.provider.secrets import vault
 from tests.integration.loops import closed_loops
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 HAPPENS_S_MAX = 20.0
 BAD_END = "the disk is on fire"
-
-
-def becomes(true: Callable[[], object]) -> bool:
-    """Whether it is so within a bounded time."""
-    deadline = time.monotonic() + HAPPENS_S_MAX
-    while not (is_so := bool(true())) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return is_so
 
 
 def free_port() -> int:
@@ -99,7 +91,7 @@ class Site:
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
-        assert becomes(lambda: living(pid) is None)
+        until(lambda: living(pid) is None, what="its end")
 
 
 @pytest.fixture
@@ -117,7 +109,7 @@ def test_what_is_killed_comes_back_and_is_counted(site: Site) -> None:
 
     site.kill(first)
 
-    assert becomes(lambda: site.state("web").restarts == 1)
+    until(lambda: site.state("web").restarts == 1, what="its restart")
     wait_ready(site.home, launch, stopping=never())
     assert site.state("web").pid != first
     assert site.state("web").holds
@@ -198,12 +190,12 @@ def test_a_port_held_by_a_stranger_is_named_before_the_start(site: Site) -> None
 def test_children_of_a_program_that_died_do_not_run_twice(site: Site) -> None:
     launch = site.shell("parent", "sleep 1000 & exec sleep 1000")
     supervision.apply(site.home, launch, stopping=never())
-    assert becomes(lambda: len(reaper.leftovers(site.home, "parent")) == 2)
+    until(lambda: len(reaper.leftovers(site.home, "parent")) == 2, what="its children")
 
     site.kill(site.state("parent").pid)
 
-    assert becomes(lambda: site.state("parent").restarts == 1)
-    assert becomes(lambda: len(reaper.leftovers(site.home, "parent")) == 2)
+    until(lambda: site.state("parent").restarts == 1, what="its restart")
+    until(lambda: len(reaper.leftovers(site.home, "parent")) == 2, what="its children")
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended_and_nothing_runs_twice(site: Site) -> None:
@@ -244,7 +236,7 @@ def test_an_interrupted_init_is_undone_and_done_again(site: Site) -> None:
     started = subprocess.Popen(
         [sys.executable, "-c", APPLY, str(site.home), msgspec.json.encode(launch)], cwd=ROOT
     )
-    assert becomes((data / "part").exists)
+    until((data / "part").exists, what="a part of the data")
     site.kill(started.pid)
     slow.unlink()
     started.wait()
@@ -320,7 +312,7 @@ def test_a_task_asked_to_stop_ends_with_its_children(site: Site) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert becomes(lambda: len(reaper.leftovers(site.home)) == 3)
+    until(lambda: len(reaper.leftovers(site.home)) == 3, what="its children")
     stopping.set()
     thread.join(HAPPENS_S_MAX)
 

@@ -15,9 +15,10 @@ import pytest
 from helix.client.rest import Client
 from helix.topology.catalog import CATALOG
 from infra.provider.reaper import leftovers, supervisors
-from tests.integration.conftest import Running, eventually, stack_named
 from tests.integration.live import refused
-from tests.integration.test_drift import found
+from tests.integration.planted import found
+from tests.integration.running import Running, stack_named
+from tests.waiting import until
 from validation.meetings import ingest, read, same
 
 NO_OP_S_MAX = 30.0
@@ -145,10 +146,10 @@ def test_every_killed_service_comes_back_by_itself(stack: Running) -> None:
                 seen_away.add(service)
             return stack.pids()[service] not in {0, pid} and found[0] == "healthy"
 
-        eventually(back, seconds=HEALTH_S_MAX, what=f"`{service}` healthy after kill -9")
-    eventually(
+        until(back, s_max=HEALTH_S_MAX, what=f"`{service}` healthy after kill -9")
+    until(
         lambda: set(health(stack).values()) <= {"healthy", "disabled"},
-        seconds=HEALTH_S_MAX,
+        s_max=HEALTH_S_MAX,
         what="everything healthy",
     )
     output = stack.run("infra.stack", "pulumi", *stack.chosen, "--", "up", "--yes")

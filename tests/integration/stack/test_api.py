@@ -10,7 +10,8 @@ from helix.client.rest import Client
 from helix.client.wire import BatchedMessage, NewMessage
 from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
-from tests.integration.conftest import Running, eventually
+from tests.integration.running import Running
+from tests.waiting import until
 from validation.demo import demo
 from validation.meetings import Meeting, ingest, read, same
 from validation.status import show
@@ -122,9 +123,9 @@ def test_without_the_warm_copy_the_replay_is_the_same_and_marked(
 
     assert replay.messages == whole.messages
     assert replay.degraded
-    eventually(
+    until(
         lambda: not api.replay(found.conversation_id).degraded,
-        seconds=BACK_S_MAX,
+        s_max=BACK_S_MAX,
         what="ClickHouse is back",
     )
 
@@ -141,23 +142,21 @@ def test_a_write_while_the_log_is_gone_is_refused_and_later_accepted(
             return False
         return True
 
-    eventually(accepted, seconds=BACK_S_MAX, what="Kafka takes writes again")
+    until(accepted, s_max=BACK_S_MAX, what="Kafka takes writes again")
     assert len(api.replay("outage").messages) >= 1
 
 
 def test_health_has_evidence_for_the_whole_catalogue(api: Client) -> None:
-    eventually(
-        lambda: api.health().status == "healthy", seconds=BACK_S_MAX, what="everything is healthy"
-    )
+    until(lambda: api.health().status == "healthy", s_max=BACK_S_MAX, what="everything is healthy")
 
     report = api.health()
 
     assert {row.service for row in report.services} == {row.name for row in CATALOG.services}
     assert all(row.detail for row in report.services)
     # Workers that joined the group again know their lag after their first look at the log.
-    eventually(
+    until(
         lambda: any(row.lag_records for row in api.health().services if row.service == "workers"),
-        seconds=BACK_S_MAX,
+        s_max=BACK_S_MAX,
         what="the workers' lag is known",
     )
 
@@ -180,7 +179,7 @@ def test_prometheus_is_told_what_strangers_are_not(stack: Running) -> None:
         found = httpx.get(targets).json()["data"]["activeTargets"]
         return asking <= {one["labels"]["job"] for one in found if one["health"] == "up"}
 
-    eventually(told, seconds=BACK_S_MAX, what="Prometheus gets the figures")
+    until(told, s_max=BACK_S_MAX, what="Prometheus gets the figures")
 
 
 def test_demo_and_status_pass(api: Client) -> None:

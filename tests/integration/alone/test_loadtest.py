@@ -27,9 +27,9 @@ from helix.topology.catalog import CATALOG
 from helix.topology.model import ProbeKind
 from loadtest.journeys.conversations import ADD
 from loadtest.report import Record
-from tests.integration.conftest import eventually
+from tests.tree import ROOT
+from tests.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "all"
 CREDENTIAL = Credential("k", "acme", frozenset({"read", "write"}))
 CHECK = Check(service="kafka", kind=ProbeKind.KAFKA, host="h", port=1)
@@ -68,7 +68,7 @@ def platform() -> Iterator[Stalling]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))  # pyright: ignore[reportArgumentType] - Litestar's names of ASGI's types
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
     thread.start()
-    eventually(lambda: server.started, seconds=START_S_MAX, what="the server has started")
+    until(lambda: server.started, s_max=START_S_MAX, what="the server has started")
     app.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
     yield app
     server.should_exit = True
@@ -117,9 +117,7 @@ def test_a_run_that_is_interrupted_is_not_judged(platform: Stalling) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(
-        lambda: platform.requests > ASKED_FIRST, seconds=RUN_S_MAX, what="visitors have come"
-    )
+    until(lambda: platform.requests > ASKED_FIRST, s_max=RUN_S_MAX, what="visitors have come")
     command.send_signal(signal.SIGINT)
     out, error = command.communicate(timeout=RUN_S_MAX)
 

@@ -22,7 +22,6 @@ from helix.events import encode
 from runtime.sinks import Record, Slice
 from runtime.workers.conversations import EventSink, StateSink, to_row
 from tests.contract.promises import TOPIC, Connect, WorldPromises, turns
-from tests.integration.conftest import Running
 from tests.integration.live import (
     counted,
     dead_letters,
@@ -33,6 +32,7 @@ from tests.integration.live import (
     until,
     workers,
 )
+from tests.integration.running import Running
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 

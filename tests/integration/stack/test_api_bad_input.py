@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from helix.client.wire import Refused
-from tests.integration.conftest import Running
+from tests.integration.running import Running
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 

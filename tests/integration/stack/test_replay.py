@@ -8,7 +8,8 @@ import pytest
 from helix.client.rest import Client
 from helix.client.wire import NewMessage, Replay
 from helix.errors import InvalidError, MissingError
-from tests.integration.conftest import Running, eventually
+from tests.integration.running import Running
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -61,9 +62,9 @@ def test_every_replay_is_exact_while_ten_thousand_messages_are_written(
 
 def test_a_resume_is_the_snapshot_and_every_later_message(api: Client) -> None:
     written(api, "resumed", range(600))
-    eventually(
+    until(
         lambda: api.replay("resumed", resume=True).resumed_from is not None,
-        seconds=SNAPSHOT_S_MAX,
+        s_max=SNAPSHOT_S_MAX,
         what="a snapshot of 600 messages",
     )
     written(api, "resumed", range(600, 610))
@@ -108,9 +109,9 @@ def test_every_compression_is_on_record(api: Client) -> None:
     written(api, "recorded", range(200))
     api.complete("recorded", "successful", wait_s=WAIT_S)
     api.replay("recorded", max_tokens=100, strategy="hybrid")
-    eventually(
+    until(
         lambda: len(api.compressions("recorded").compressions) == 1,
-        seconds=READABLE_S_MAX,
+        s_max=READABLE_S_MAX,
         what="the record of one compression",
     )
     past = api.compressions("recorded").compressions[0]

@@ -16,8 +16,9 @@ from runtime.loop import Loop
 from runtime.meters import Meters, Readiness
 from runtime.pipelines import PIPELINES
 from runtime.sinks import Record, Refused, Slice
-from tests.integration.conftest import SCRATCH_PARTITIONS, Running
-from tests.integration.live import name, until
+from tests.integration.live import name
+from tests.integration.running import SCRATCH_PARTITIONS, Running
+from tests.waiting import until
 
 ALL = set(range(SCRATCH_PARTITIONS))
 

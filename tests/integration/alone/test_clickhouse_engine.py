@@ -24,11 +24,11 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, StreamFailureError
 from clickhouse_connect.driver.external import ExternalData
 
-from tests.integration.conftest import eventually
+from tests.tree import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "a-password"
 READER_PASSWORD = "another"
 START_S_MAX = 30
@@ -71,7 +71,7 @@ class Engine:
         argv = [sys.executable, "-m", "infra.engines.clickhouse", str(self._config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
-        eventually(self._answers, seconds=START_S_MAX, what="the engine answers")
+        until(self._answers, s_max=START_S_MAX, what="the engine answers")
         return self.process
 
     def _answers(self) -> bool:
@@ -475,10 +475,10 @@ def test_a_query_ends_when_its_client_goes(shared: Engine) -> None:
 
     gone = threading.Thread(target=give_up)
     gone.start()
-    eventually(runs, seconds=2, what="the query runs")
+    until(runs, s_max=2, what="the query runs")
     gone.join()
 
-    eventually(lambda: not runs(), seconds=5, what="the query ends")
+    until(lambda: not runs(), s_max=5, what="the query ends")
 
 
 def test_a_query_is_found_in_the_log_by_its_id(shared: Engine) -> None:
@@ -523,7 +523,7 @@ def test_a_backup_comes_back(client: Client, table: str) -> None:
 def test_a_stop_lets_a_query_end_and_leaves_the_folder_free(own: Engine) -> None:
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(own.ask, "SELECT sleep(2)", query_id="slow")
-        eventually(
+        until(
             lambda: (
                 "slow" in own.ask("SELECT log_comment FROM system.processes").text
                 or own.ask(
@@ -531,7 +531,7 @@ def test_a_stop_lets_a_query_end_and_leaves_the_folder_free(own: Engine) -> None
                 ).text
                 == "2\n"
             ),
-            seconds=2,
+            s_max=2,
             what="the query runs",
         )
         own.ask("CREATE TABLE kept (a Int8) ENGINE = MergeTree ORDER BY a")
@@ -581,7 +581,7 @@ def test_a_kill_loses_no_answered_batch_and_a_retried_token_adds_nothing(own: En
     with ThreadPoolExecutor(3) as threads:
         for writer in range(3):
             threads.submit(write, writer)
-        eventually(lambda: len(answered) >= 30, seconds=30, what="batches are answered")
+        until(lambda: len(answered) >= 30, s_max=30, what="batches are answered")
         own.end(signal.SIGKILL)
     own.start()
 

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
 from infra.images.engine import Engine
 from infra.images.staging import context, files
+from tests.tree import ROOT
+from tests.waiting import until
 
 TOOLS = ("ip", "nsenter", "dockerd")
 pytestmark = [
@@ -33,7 +34,6 @@ pytestmark = [
     ),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "heliximages"
 READY_S_MAX = 20.0
 STOP_S_MAX = 15.0
@@ -68,7 +68,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (home / "log").open("wb") as log:
         engine = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
-        assert becomes(lambda: _answers(f"{home}/socket")), (home / "log").read_text()[-2000:]
+        until(lambda: _answers(f"{home}/socket"), what="the engine answers", s_max=READY_S_MAX)
         yield address
     finally:
         engine.send_signal(signal.SIGTERM)
@@ -77,14 +77,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for place in sorted(place for place in mounted if place.startswith(str(home))):
             subprocess.run(["umount", "-l", place], check=False)
         subprocess.run(["ip", "netns", "del", NAMESPACE], check=True)
-
-
-def becomes(true: Callable[[], bool]) -> bool:
-    """Whether it is so within a bounded time."""
-    deadline = time.monotonic() + READY_S_MAX
-    while not (is_so := true()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return is_so
 
 
 def _answers(path: str) -> bool:

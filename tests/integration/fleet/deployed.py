@@ -20,8 +20,9 @@ from infra.fleet.plan import Fleet, Host, fleets
 from infra.launch import Address
 from infra.stack import Stack
 from infra.toolchain.pulumi import command, state_folder
-from tests.integration.conftest import ROOT, Running
-from tests.integration.live import until
+from tests.integration.running import Running
+from tests.tree import ROOT
+from tests.waiting import until
 
 NAME = "trial"
 SUBNET = "10.79.0.0/24"

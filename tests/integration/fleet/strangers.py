@@ -15,7 +15,7 @@ from helix.topology.model import Exposure, ProbeKind
 from infra.certificates.vault import authority
 from infra.composition import now
 from infra.launch import Address
-from tests.integration.deployed import Deployed
+from tests.integration.fleet.deployed import Deployed
 
 REACH_S_MAX = 2.0
 ANSWER_S_MAX = 5.0

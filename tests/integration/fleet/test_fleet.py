@@ -30,11 +30,12 @@ from infra.fleet.faults import Cut
 from infra.fleet.plan import SUBNET as SUBNET_OF_MAKE
 from loadtest.report import Record
 from tests.contract.promises import TOPIC
-from tests.integration.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
-from tests.integration.live import caught_up, name, not_rolled_out, refused, until
-from tests.integration.strangers_of_fleets import TRIES, Papers, answered, ports, reached
-from tests.integration.test_drift import PLANTED, bootstrap
-from tests.integration.test_faults import held, key_of, survived
+from tests.integration.fleet.deployed import HEALTHY_S_MAX, NAME, SUBNET, Deployed, deployed
+from tests.integration.fleet.strangers import TRIES, Papers, answered, ports, reached
+from tests.integration.live import caught_up, name, not_rolled_out, refused
+from tests.integration.planted import PLANTED, bootstrap
+from tests.integration.survival import held, key_of, survived
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
