@@ -128,11 +128,29 @@ check: $(READY) ## Formatting, lint, types, import directions, the catalogue, ge
 
 .PHONY: unit
 unit: $(READY) ## Tests that open no socket
-	@.venv/bin/pytest tests/unit tests/property tests/contract
+	@.venv/bin/pytest -n 2 --minutes-max 3 tests/unit tests/property tests/contract
+
+# Each part brings up what it needs and takes it away; a part that outgrows its minutes fails.
+part = .venv/bin/pytest -m integration tests/integration/$(1) --minutes-max $(2)
+
+.PHONY: alone
+alone: setup ## Tests of one server or tool at a time
+	@$(call part,alone,8) -n 2 --dist loadgroup
+
+.PHONY: stack
+stack: setup ## Tests of the platform on this machine
+	@$(call part,stack,15)
+
+.PHONY: containers
+containers: setup ## Tests of the platform on three Docker servers
+	@$(call part,fleet,15)
+
+.PHONY: cluster
+cluster: setup ## Tests of the platform on Kubernetes
+	@$(call part,cluster,8)
 
 .PHONY: integration
-integration: setup ## Tests against a stack of their own (minutes)
-	@.venv/bin/pytest -m integration tests/integration
+integration: alone stack containers cluster ## All tests on real servers (minutes)
 
 .PHONY: test
 test: check unit integration ## Everything that must pass
