@@ -133,24 +133,24 @@ unit: $(READY) ## Tests that open no socket
 # Each part brings up what it needs and takes it away; a part that outgrows its minutes fails.
 part = .venv/bin/pytest -m integration tests/integration/$(1) --minutes-max $(2)
 
-.PHONY: alone
-alone: setup ## Tests of one server or tool at a time
+.PHONY: test-alone
+test-alone: setup ## Tests of one server or tool at a time
 	@$(call part,alone,8) -n 2 --dist loadgroup
 
-.PHONY: stack
-stack: setup ## Tests of the platform on this machine
+.PHONY: test-stack
+test-stack: setup ## Tests of the platform on this machine
 	@$(call part,stack,15)
 
-.PHONY: containers
-containers: setup ## Tests of the platform on three Docker servers
+.PHONY: test-fleet
+test-fleet: setup ## Tests of the platform on three Docker servers
 	@$(call part,fleet,15)
 
-.PHONY: cluster
-cluster: setup ## Tests of the platform on Kubernetes
+.PHONY: test-cluster
+test-cluster: setup ## Tests of the platform on Kubernetes
 	@$(call part,cluster,8)
 
 .PHONY: integration
-integration: alone stack containers cluster ## All tests on real servers (minutes)
+integration: test-alone test-stack test-fleet test-cluster ## All tests on real servers (minutes)
 
 .PHONY: test
 test: check unit integration ## Everything that must pass

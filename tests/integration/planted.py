@@ -24,17 +24,9 @@ from infra.drift import schemas
 from tests.integration.running import COMMAND_S_MAX, Running
 
 AUDIT = "helixagent.audit"
-
-
 STRAY = "helixagent.nobody-declared-this"
-
-
 BUCKET = "helixagent-audit"
-
-
 ANSWER_S_MAX = 30.0
-
-
 PUBLIC = {
     "Version": "2012-10-17",
     "Statement": [
@@ -180,13 +172,9 @@ def leave(_: Running) -> None:
 
 
 EDIT, COMMENT = "maxclients 7\n", "# edited\n"
-
-
 GRAPH_CONSTRAINT = (
     "CREATE CONSTRAINT conversation_id FOR (c:Conversation) REQUIRE (c.tenant, c.id) IS UNIQUE"
 )
-
-
 PLANTED = [
     Planted(
         configured(AlterConfigOpType.SET, "retention.ms", "1000000"),

@@ -5,22 +5,28 @@ The stack runs from a copy of the checkout, so that a test may edit code as a de
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from helix.settings import Settings, from_env
+from helix.topology.catalog import CATALOG
 from infra.outputs import Outputs
+from infra.provider.reaper import leftovers
 from infra.provider.supervision import State, states
 from infra.stack import Stack, outputs
 from infra.toolchain.pulumi import command, state_folder
 
 COMMAND_S_MAX = 590
 SCRATCH_PARTITIONS = 12
+CHANGED = re.compile(r"^\s*[+~-]+\s+(\d+) (created|updated|deleted|replaced)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Running:
     stack: Stack
     root: Path
     offset: int
+    profile: str = field(default="", kw_only=True)
 
     @functools.cached_property
     def outputs(self) -> Outputs:
@@ -108,8 +115,18 @@ class Running:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    @property
+    def bring_up(self) -> tuple[str, ...]:
+        """The command that brings the stack up, or repairs it."""
+        profile = ("--profile", self.profile) if self.profile else ()
+        return "infra.stack", "up", *self.chosen, "--offset", str(self.offset), *profile
+
     def up(self) -> str:
-        return self.run("infra.stack", "up", *self.chosen, "--offset", str(self.offset))
+        return self.run(*self.bring_up)
+
+    def apply(self) -> str:
+        """Run `pulumi up` alone: without a look at what runs, and without the demo."""
+        return self.run("infra.stack", "pulumi", *self.chosen, "--", "up", "--yes")
 
     def down(self) -> str:
         return self.run("infra.stack", "down", *self.chosen)
@@ -117,9 +134,55 @@ class Running:
     def purge(self) -> str:
         return self.run("infra.stack", "purge", *self.chosen)
 
+    def report(self) -> dict[str, tuple[str, str]]:
+        """Status and time of asking of every service; nothing while the API itself is away."""
+        key = {"Authorization": f"Bearer {self.api_key}"}
+        try:
+            answer = httpx.get(f"{self.url}/v1/bigdata/health", headers=key, timeout=10)
+            answer.raise_for_status()
+        except httpx.HTTPError:
+            return {}
+        rows = answer.json()["services"]
+        return {row["service"]: (row["status"], row.get("asked_at", "")) for row in rows}
+
+    def is_healthy(self) -> bool:
+        """Whether the API says so of every service that the stack has."""
+        found = {status for status, _ in self.report().values()}
+        return bool(found) and found <= {"healthy", "disabled"}
+
+    def running(self) -> set[str]:
+        """The services whose process runs, none of which shares it with another."""
+        pids = [(state.name, state.pid) for state in self.states().values() if state.pid]
+        assert len({pid for _, pid in pids}) == len(pids)
+        return {name for name, _ in pids}
+
+    def ports_held(self) -> list[str]:
+        """Listening addresses of the machine that belong to the stack."""
+        listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        held = {
+            int(row.split()[1].split(":")[1], 16) for row in listening if row.split()[3] == "0A"
+        }
+        return [
+            f"{service.name}.{port.name}"
+            for service in CATALOG.services
+            for port in service.ports
+            if port.number + self.offset in held
+        ]
+
+    def assert_stopped(self) -> None:
+        """No process of the stack runs, and no port is held."""
+        assert self.ports_held() == []
+        assert leftovers(self.stack.home) == set()
+
     @property
     def chosen(self) -> tuple[str, str]:
         return "--stack", self.stack.name
+
+
+def changes(output: str) -> list[tuple[str, str]]:
+    """What Pulumi's last summary counts beside `unchanged`."""
+    *_, summary = output.split("Resources:")
+    return CHANGED.findall(summary)
 
 
 def copy_of(root: Path, target: Path) -> Path:
@@ -139,6 +202,6 @@ def copy_of(root: Path, target: Path) -> Path:
     return target
 
 
-def stack_named(name: str, *, root: Path, offset: int) -> Running:
+def stack_named(name: str, *, root: Path, offset: int, profile: str = "") -> Running:
     env = dict(os.environ)  # noqa: TID251 - the composition root of the tests
-    return Running(Stack(name, command(env), state_folder(env)), root, offset)
+    return Running(Stack(name, command(env), state_folder(env)), root, offset, profile=profile)

@@ -21,32 +21,18 @@ from tests.integration.live import (
     name,
     postgres_rows,
     said,
-    until,
 )
 from tests.integration.running import Running
 from tests.tree import ROOT
+from tests.waiting import until
 
 ENV = dict(os.environ)  # noqa: TID251 - the composition root of these tests
-
-
 FULL = ENV.get("HELIX_FAULTS") == "full"
-
-
 SEED = ENV.get("HELIX_SEED", "20")
-
-
 SAMPLE = ROOT / "tests" / "data" / "qmsum-sample" / "meeting.json"
-
-
 CLIENTS = 4
-
-
 KILLS = 30 if FULL else 6
-
-
 SAMPLES = 6  # copies of the sample meeting where no corpus is given
-
-
 HOUR_US = 3_600_000_000
 
 

@@ -29,10 +29,10 @@ from tests.integration.live import (
     published,
     reach,
     resting,
-    until,
     workers,
 )
 from tests.integration.running import Running
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 

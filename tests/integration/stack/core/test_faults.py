@@ -34,11 +34,10 @@ from tests.integration.live import (
     published,
     records,
     resting,
-    until,
     workers,
 )
 from tests.integration.running import SCRATCH_PARTITIONS, Running
-from tests.integration.stack.strangers import CONVERSATION, Tenant, routes
+from tests.integration.stack.core.strangers import CONVERSATION, Tenant, routes
 from tests.integration.survival import (
     SEED,
     held,
@@ -49,6 +48,7 @@ from tests.integration.survival import (
     survived,
     warm,
 )
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
@@ -92,7 +92,7 @@ def conversations(
 def test_a_worker_killed_between_insert_and_its_note_inserts_nothing_twice(stack: Running) -> None:
     tenant = name()
     for death in range(DEATHS):
-        with workers(stack, "tests.integration.stack.dying_workers", ready=False) as dying:
+        with workers(stack, "tests.integration.stack.core.dying_workers", ready=False) as dying:
             for part in range(PARTS):
                 some = conversations(f"{tenant}-{death}-{part}", 8, 20, tenant=tenant)
                 published(stack, some, tenant=tenant)
@@ -185,7 +185,7 @@ def test_a_dead_letter_is_replayed_once_the_workers_can_read_it(stack: Running) 
         producer.produce(TOPIC, bytes(size), tenant.encode())
     assert producer.flush(30) == 0
     published(stack, some, tenant=tenant)
-    with workers(stack, "tests.integration.stack.outdated_workers"):
+    with workers(stack, "tests.integration.stack.core.outdated_workers"):
         until(lambda: caught_up(stack), what="everything was handled")
     assert held(stack, tenant) == (0, 18, 18)
     reasons = Counter(letter["reason"].partition(":")[0] for letter in letters(stack))

@@ -1,6 +1,5 @@
 """Replays of a real stack: complete up to the position they name, whatever goes on beside them."""
 
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,12 +17,6 @@ BATCH = 250
 READABLE_S_MAX = 30
 WAIT_S = 10
 SNAPSHOT_S_MAX = 30
-
-
-@pytest.fixture
-def api(stack: Running) -> Generator[Client]:
-    with Client(stack.url, stack.api_key) as client:
-        yield client
 
 
 def written(client: Client, conversation: str, numbers: range) -> dict[str, int]:

@@ -1,30 +1,18 @@
 """The API of a real stack: written, replayed, and honest when a store is gone."""
 
-from collections.abc import Generator
-
 import httpx
 import pytest
-from rich.console import Console
 
 from helix.client.rest import Client
 from helix.client.wire import BatchedMessage, NewMessage
 from helix.errors import UnavailableError
-from helix.topology.catalog import CATALOG
 from tests.integration.running import Running
 from tests.waiting import until
-from validation.demo import demo
 from validation.meetings import Meeting, ingest, read, same
-from validation.status import show
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
 BACK_S_MAX = 120
-
-
-@pytest.fixture
-def api(stack: Running) -> Generator[Client]:
-    with Client(stack.url, stack.api_key) as client:
-        yield client
 
 
 @pytest.fixture(scope="session")
@@ -146,21 +134,6 @@ def test_a_write_while_the_log_is_gone_is_refused_and_later_accepted(
     assert len(api.replay("outage").messages) >= 1
 
 
-def test_health_has_evidence_for_the_whole_catalogue(api: Client) -> None:
-    until(lambda: api.health().status == "healthy", s_max=BACK_S_MAX, what="everything is healthy")
-
-    report = api.health()
-
-    assert {row.service for row in report.services} == {row.name for row in CATALOG.services}
-    assert all(row.detail for row in report.services)
-    # Workers that joined the group again know their lag after their first look at the log.
-    until(
-        lambda: any(row.lag_records for row in api.health().services if row.service == "workers"),
-        s_max=BACK_S_MAX,
-        what="the workers' lag is known",
-    )
-
-
 def test_the_programs_answer_what_operators_ask(stack: Running) -> None:
     assert httpx.get(f"{stack.url}/readyz").text == "ready"
     token = stack.lookup("control-plane-metrics")
@@ -169,19 +142,3 @@ def test_the_programs_answer_what_operators_ask(stack: Running) -> None:
     assert "helix_http_requests_total" in figures
     assert httpx.get(f"{stack.url}/metrics").status_code == 401
     assert httpx.get(f"{stack.url}/v1/topology").status_code == 401
-
-
-def test_prometheus_is_told_what_strangers_are_not(stack: Running) -> None:
-    targets = f"http://{stack.outputs.addresses()['prometheus']}/api/v1/targets"
-    asking = {"clickhouse", "control-plane", "minio", "qdrant"}
-
-    def told() -> bool:
-        found = httpx.get(targets).json()["data"]["activeTargets"]
-        return asking <= {one["labels"]["job"] for one in found if one["health"] == "up"}
-
-    until(told, s_max=BACK_S_MAX, what="Prometheus gets the figures")
-
-
-def test_demo_and_status_pass(api: Client) -> None:
-    assert demo(api, Console())
-    assert show(api.health(), Console()) == 0

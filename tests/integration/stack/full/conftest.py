@@ -1,0 +1,11 @@
+"""The stack that the tests of this folder are given."""
+
+import pytest
+
+from tests.integration.running import Running
+
+
+@pytest.fixture(scope="session")
+def stack(full_stack: Running) -> Running:
+    """Give a test the whole stack."""
+    return full_stack
