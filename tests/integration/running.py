@@ -97,7 +97,13 @@ class Running:
     def run(self, *argv: str) -> str:
         """The output of one of our commands; its whole output when it fails."""
         command = self.start(*argv)
-        output, _ = command.communicate(timeout=COMMAND_S_MAX)
+        try:
+            output, _ = command.communicate(timeout=COMMAND_S_MAX)
+        except BaseException:
+            # Else it would work on, and the stack could not be purged.
+            command.terminate()
+            command.communicate()
+            raise
         assert command.returncode == 0, output
         return output
 
