@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from helix.client.rest import Client
 from helix.settings import Settings, from_env
 from helix.topology.catalog import CATALOG
 from infra.outputs import Outputs
@@ -23,6 +24,7 @@ from infra.provider.reaper import leftovers
 from infra.provider.supervision import State, states
 from infra.stack import Stack, outputs
 from infra.toolchain.pulumi import command, state_folder
+from validation.meetings import ingest, read, same
 
 COMMAND_S_MAX = 590
 SCRATCH_PARTITIONS = 12
@@ -175,10 +177,25 @@ class Running:
             if port.number + self.offset in held
         ]
 
+    def tell(self) -> str:
+        """Ingest the demo's meeting; the id of its conversation."""
+        with Client(self.url, self.api_key, ca=self.ca) as client:
+            return ingest(client, read(), user_id="before").conversation_id
+
+    def misquoted(self, conversation: str) -> list[str]:
+        """What a replay of the demo's meeting has otherwise than it was told."""
+        with Client(self.url, self.api_key, ca=self.ca) as client:
+            return same(read(), client.replay(conversation))
+
     def assert_stopped(self) -> None:
         """No process of the stack runs, and no port is held."""
         assert self.ports_held() == []
         assert leftovers(self.stack.home) == set()
+
+    def assert_gone(self) -> None:
+        """Neither a process, nor a port, nor a file of the stack is left."""
+        self.assert_stopped()
+        assert not self.stack.home.exists()
 
     @property
     def chosen(self) -> tuple[str, str]:

@@ -6,6 +6,6 @@ from tests.integration.running import Running
 
 
 @pytest.fixture(scope="session")
-def stack(core_stack: Running) -> Running:
-    """Give a test the small stack."""
-    return core_stack
+def stack(core: Running) -> Running:
+    """Give a test what conversations need."""
+    return core

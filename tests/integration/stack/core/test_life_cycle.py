@@ -5,14 +5,16 @@ import random
 import signal
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from helix.client.rest import Client
+import pytest
+
 from infra.provider.reaper import supervisors
-from tests.integration.running import Running, changes
-from validation.meetings import ingest, read, same
+from tests.integration.running import Running, changes, stack_named
 
 KILLS = 5
+OFFSET = 10_000
 SEED = 20_261_121
 CATALOG_FILE = "helix/topology/catalog.py"
 HEAP = ("heap_mib=160, cache_mib=128", "heap_mib=168, cache_mib=120")
@@ -85,26 +87,45 @@ def test_up_recovers_from_a_killed_supervisor(stack: Running) -> None:
     assert stack.is_healthy()
 
 
-def test_down_leaves_nothing_and_up_killed_at_any_point_answers_with_the_old_data_in_the_end(
-    stack: Running,
-) -> None:
-    with Client(stack.url, stack.api_key) as client:
-        told = ingest(client, read(), user_id="before").conversation_id
-    stack.down()
-    stack.assert_stopped()
-    assert (stack.stack.home / "secret").exists()
-    lines = len(stack.up().splitlines())
-    assert replays(stack, told) == []
+@dataclass(frozen=True)
+class Beside:
+    """A second stack, and how many lines its `up` tells."""
 
+    stack: Running
+    lines: int
+
+
+@pytest.fixture(scope="module")
+def beside(stack: Running) -> Generator[Beside]:
+    """Another small stack on the same machine."""
+    other = stack_named("test-beside", root=stack.root, offset=OFFSET, profile="core")
+    try:
+        yield Beside(other, lines=len(other.up().splitlines()))
+    finally:
+        other.purge()
+
+
+def test_down_leaves_nothing_and_up_answers_with_the_old_data(beside: Beside) -> None:
+    told = beside.stack.tell()
+    beside.stack.down()
+    beside.stack.assert_stopped()
+    assert (beside.stack.stack.home / "secret").exists()
+    beside.stack.up()
+
+    assert beside.stack.misquoted(told) == []
+
+
+def test_up_recovers_from_being_killed_at_any_point(beside: Beside) -> None:
+    told = beside.stack.tell()
     dice = random.Random(SEED)
     for _ in range(KILLS):
-        stack.down()
-        kill_after(stack, dice.randrange(lines))
-    stack.up()
+        beside.stack.down()
+        kill_after(beside.stack, dice.randrange(beside.lines))
+    beside.stack.up()
 
-    assert stack.is_healthy()
-    assert stack.running() == set(stack.outputs.services)
-    assert replays(stack, told) == []
+    assert beside.stack.is_healthy()
+    assert beside.stack.running() == set(beside.stack.outputs.services)
+    assert beside.stack.misquoted(told) == []
 
 
 def kill_after(stack: Running, lines: int) -> None:
@@ -117,7 +138,13 @@ def kill_after(stack: Running, lines: int) -> None:
     command.communicate()
 
 
-def replays(stack: Running, conversation: str) -> list[str]:
-    """What the API returns otherwise than the demo's meeting has it."""
-    with Client(stack.url, stack.api_key) as client:
-        return same(read(), client.replay(conversation))
+def test_two_stacks_run_side_by_side_and_purge_leaves_no_file(
+    stack: Running, beside: Beside
+) -> None:
+    assert stack.is_healthy()
+    assert beside.stack.is_healthy()
+
+    beside.stack.purge()
+
+    beside.stack.assert_gone()
+    assert stack.is_healthy()
