@@ -1,11 +1,13 @@
 """Bootstrap on real stores: killed at any step and run again, it ends in the same state."""
 
+import contextlib
 import functools
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import msgspec
 import psycopg
@@ -26,8 +28,8 @@ RUN_S_MAX = 120
 STEP_NAMES = [step.name for step in STEPS]
 
 
-@pytest.fixture
-def empty(stack: Running) -> Generator[dict[str, str]]:
+@contextlib.contextmanager
+def databases(stack: Running) -> Generator[dict[str, str]]:
     """The stack's environment with databases of the test's own, empty at first."""
     fresh = f"test_{uuid.uuid4().hex}"  # noqa: TID251 - a test is a composition root
     names = {"HELIX__POSTGRES__DATABASE": fresh, "HELIX__CLICKHOUSE__DATABASE": fresh}
@@ -39,6 +41,23 @@ def empty(stack: Running) -> Generator[dict[str, str]]:
     engine = clickhouse.Engine(stack.settings.clickhouse)
     engine.run(f"DROP DATABASE IF EXISTS {fresh}")
     engine.close()
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """One run that nothing interrupted: where, what its steps said, and what it left."""
+
+    env: dict[str, str]
+    told: dict[str, str]
+    state: list[object]
+
+
+@pytest.fixture(scope="module")
+def whole(stack: Running) -> Generator[WholeRun]:
+    """Bootstrap of empty databases in one run."""
+    with databases(stack) as env:
+        told = lines(env)
+        yield WholeRun(env, told, state(stack, env))
 
 
 def start(env: dict[str, str]) -> subprocess.Popen[str]:
@@ -92,39 +111,37 @@ def state(stack: Running, env: dict[str, str]) -> list[object]:
     return [rows, ran, keys, columns]
 
 
-def test_a_second_run_changes_nothing(stack: Running, empty: dict[str, str]) -> None:
-    first = lines(empty)
-    before = state(stack, empty)
-
-    assert list(first) == STEP_NAMES
-    assert set(lines(empty).values()) == {"nothing to change"}
-    assert state(stack, empty) == before
+def test_a_second_run_changes_nothing(stack: Running, whole: WholeRun) -> None:
+    assert list(whole.told) == STEP_NAMES
+    assert all(whole.state)
+    assert set(lines(whole.env).values()) == {"nothing to change"}
+    assert state(stack, whole.env) == whole.state
 
 
-@pytest.mark.parametrize("step", STEP_NAMES)
-def test_killed_after_a_step_and_run_again_it_ends_in_the_same_state(
-    stack: Running, empty: dict[str, str], step: str
+def test_killed_after_every_step_in_turn_it_ends_in_the_state_of_one_whole_run(
+    stack: Running, whole: WholeRun
 ) -> None:
-    killed_after(step, empty)
-    lines(empty)
+    with databases(stack) as env:
+        for step in STEP_NAMES:
+            killed_after(step, env)
+        lines(env)
 
-    found = state(stack, empty)
-    assert all(found)
-    assert set(lines(empty).values()) == {"nothing to change"}
-    assert state(stack, empty) == found
+        assert state(stack, env) == whole.state
+        assert set(lines(env).values()) == {"nothing to change"}
+        assert state(stack, env) == whole.state
 
 
-def test_an_edited_migration_stops_bootstrap(stack: Running, empty: dict[str, str]) -> None:
-    lines(empty)
-    fresh = empty["HELIX__POSTGRES__DATABASE"]
+def test_an_edited_migration_stops_bootstrap(stack: Running, whole: WholeRun) -> None:
+    fresh = whole.env["HELIX__POSTGRES__DATABASE"]
     settings = msgspec.structs.replace(stack.settings.postgres, database=fresh)
-    with psycopg.connect(postgres.conninfo(settings)) as connection:
-        connection.execute("UPDATE migrations SET digest = 'edited'")
-
-    process = start(empty)
-    process.communicate(timeout=RUN_S_MAX)
+    with psycopg.connect(postgres.conninfo(settings), autocommit=True) as connection:
+        connection.execute("UPDATE migrations SET digest = 'edited ' || digest")
+        process = start(whole.env)
+        process.communicate(timeout=RUN_S_MAX)
+        connection.execute("UPDATE migrations SET digest = substr(digest, 8)")
 
     assert process.returncode == 1
+    assert state(stack, whole.env) == whole.state
 
 
 def test_the_lake_answers_at_once_after_its_database_left_it(stack: Running) -> None:
