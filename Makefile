@@ -2,6 +2,7 @@
 
 STACK ?= local
 PORT_OFFSET ?=
+PROFILE ?=
 PYTHON := .venv/bin/python
 READY := .venv/.helix-setup
 
@@ -29,8 +30,8 @@ $(READY): requirements.lock
 ##@ A running platform
 
 .PHONY: up
-up: setup ## Bring the whole platform up, or repair it
-	@$(call stack,up) $(if $(PORT_OFFSET),--offset $(PORT_OFFSET))
+up: setup ## Bring the whole platform up, or repair it: make up PROFILE=core for conversations alone
+	@$(call stack,up) $(if $(PORT_OFFSET),--offset $(PORT_OFFSET)) $(if $(PROFILE),--profile $(PROFILE))
 
 .PHONY: down
 down: $(READY) ## Stop everything, keep the data

@@ -64,7 +64,7 @@ def questions(
 
 def _of(service: Service, settings: Settings, run: Sequence[Instance]) -> list[Question]:
     if not run:
-        why = service.absent or "not placed on this substrate"
+        why = service.absent or "not part of this stack"
         return [Question(service=service.name, absent=why)]
     return [
         Question(

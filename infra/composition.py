@@ -62,7 +62,7 @@ def site(settings: Wanted, env: Mapping[str, str], stack: str) -> LocalSite | Ho
 
 def services(settings: Wanted, here: Site) -> list[Service]:
     """Those to place, needs first."""
-    off = set(settings.disabled)
+    off = set(settings.off(CATALOG))
     if isinstance(here, LocalSite):
         off |= {service.name for service in CATALOG.services if not service.laptop}
     return chosen(CATALOG.services, off, adopted=settings.adopt)
@@ -80,7 +80,7 @@ def local_site(settings: Wanted, env: Mapping[str, str], stack: str) -> LocalSit
         python=sys.executable,
         port_offset=settings.port_offset,
         switches_accounts=os.geteuid() == 0,
-        disabled=frozenset(settings.disabled),
+        disabled=settings.off(CATALOG),
     )
 
 
@@ -90,7 +90,7 @@ def hosted_site(settings: Wanted, env: Mapping[str, str], stack: str) -> Hosted:
         CATALOG,
         servers=settings.servers,
         laptop=settings.sizes is Sizes.LAPTOP,
-        without={*settings.disabled, *settings.adopt},
+        without={*settings.off(CATALOG), *settings.adopt},
         memory_mib=settings.memory_mib,
     )
     on_cluster = settings.substrate is Kind.KUBERNETES

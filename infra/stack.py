@@ -183,7 +183,7 @@ def certify_operator(stack: Stack, settings: Wanted) -> None:
 
 def refuse_held_ports(stack: Stack, settings: Wanted) -> None:
     """`ConflictError` with one sentence for each port of the stack that somebody else holds."""
-    if held := conflicts(ports(CATALOG, settings.port_offset), stack.home):
+    if held := conflicts(ports(CATALOG, settings.port_offset, settings.off(CATALOG)), stack.home):
         raise ConflictError("\n".join(held))
 
 
@@ -309,11 +309,17 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
     parser.add_argument("command", choices=[*ACTIONS, *WRAPPERS])
     parser.add_argument("--stack", default="local")
     parser.add_argument("--offset", type=int, help="added to every port of the catalogue")
+    parser.add_argument(
+        "--profile",
+        choices=[profile.name for profile in CATALOG.profiles],
+        help="the part of the catalogue to run, kept until another one is given",
+    )
     ours, words = _parted(argv)
     arguments = parser.parse_args(ours)
     die_with_parent()
     stack = Stack(arguments.stack, command(env), state_folder(env))
-    settings = {} if arguments.offset is None else {"port_offset": str(arguments.offset)}
+    given = {"port_offset": arguments.offset, "profile": arguments.profile}
+    settings = {key: str(value) for key, value in given.items() if value is not None}
     try:
         if arguments.command in WRAPPERS:
             return WRAPPERS[arguments.command](stack, words)

@@ -17,10 +17,12 @@ from helix.topology.model import (
     Locked,
     Maven,
     Metrics,
+    Noun,
     Placement,
     Port,
     Probe,
     ProbeKind,
+    Profile,
     Queue,
     Reservation,
     Server,
@@ -497,6 +499,22 @@ TABLES = (
 
 NAMESPACES = ("raw", "helixagent")
 
+NOUNS = (
+    Noun(name="conversations", services=("control-plane", "workers", "redis")),
+    Noun(name="analytics", services=("control-plane", "workers", "flink-taskmanager")),
+    Noun(name="debates", services=("control-plane", "workers", "rabbitmq", "qdrant")),
+    Noun(name="knowledge", services=("control-plane", "workers", "neo4j", "qdrant")),
+    Noun(name="memory", services=("control-plane", "workers", "qdrant")),
+    Noun(name="learning", services=("control-plane", "workers", "rabbitmq", "spark-worker")),
+    Noun(name="lake", services=("iceberg-rest", "minio", "spark-worker", "flink-taskmanager")),
+    Noun(name="monitoring", services=("prometheus", "alertmanager", "grafana", "node-exporter", "postgres-exporter", "redis-exporter")),
+)  # fmt: skip
+
+PROFILES = (
+    Profile(name="full", purpose="the whole platform", nouns=("conversations", "analytics", "debates", "knowledge", "memory", "learning", "lake", "monitoring")),
+    Profile(name="core", purpose="the memory of a chat and nothing else", nouns=("conversations",)),
+)  # fmt: skip
+
 CATALOG = Topology(
     servers=SERVERS,
     services=SERVICES,
@@ -509,6 +527,8 @@ CATALOG = Topology(
     queues=QUEUES,
     tables=TABLES,
     namespaces=NAMESPACES,
+    nouns=NOUNS,
+    profiles=PROFILES,
     replication_factor=3,
     in_sync_min=2,
 )

@@ -3,7 +3,7 @@
 import graphlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from helix.topology.model import (
     MIB_PER_GIB,
@@ -67,6 +67,12 @@ def booked(topology: Topology, server: Server) -> tuple[float, float]:
         sum(size.memory_mib for size in sizes) / MIB_PER_GIB,
         round(sum(size.cores for size in sizes), 6),
     )
+
+
+def laptop_mib(topology: Topology, services: Collection[str]) -> int:
+    """Return the memory limits in MiB of those services on one machine, added up."""
+    rows = [topology.service(name).laptop for name in services]
+    return sum(size.memory_mib for size in rows if size)
 
 
 def _sizes(topology: Topology) -> Iterator[tuple[str, Size]]:
@@ -251,12 +257,32 @@ def names(topology: Topology) -> Iterator[str]:
         ("topic", [row.name for row in topology.topics]),
         ("bucket", [row.name for row in topology.buckets]),
         ("collection", [row.name for row in topology.collections]),
+        ("noun", [row.name for row in topology.nouns]),
+        ("profile", [row.name for row in topology.profiles]),
         ("queue", [row.name for row in topology.queues]),
         ("table", tables),
     ):
         for name, count in Counter(rows).items():
             if count > 1:
                 yield f"{kind} `{name}` stands {count} times in the catalogue"
+
+
+def profiles(topology: Topology) -> Iterator[str]:
+    """Nouns name services and profiles name nouns; every service serves a noun of some profile."""
+    services = {service.name for service in topology.services}
+    nouns = {noun.name for noun in topology.nouns}
+    unknown = [
+        *((f"noun `{row.name}`", name) for row in topology.nouns for name in row.services),
+        *((f"profile `{row.name}`", name) for row in topology.profiles for name in row.nouns),
+    ]
+    missing = [(who, name) for who, name in unknown if name not in services | nouns]
+    for who, name in missing:
+        yield f"{who} names `{name}`, which is not in the catalogue"
+    if missing or not topology.profiles:
+        return
+    served = {name for profile in topology.profiles for name in topology.served(profile.name)}
+    for name in sorted(services - served):
+        yield f"`{name}` serves no noun of any profile: nobody would run it"
 
 
 def stores(topology: Topology) -> Iterator[str]:
@@ -302,6 +328,7 @@ CHECKS: tuple[Callable[[Topology], Iterator[str]], ...] = (
     ports,
     images,
     needs,
+    profiles,
     probes,
     artifacts,
     topics,

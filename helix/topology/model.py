@@ -209,6 +209,21 @@ class Table(Record, frozen=True):
     purpose: str
 
 
+class Noun(Record, frozen=True):
+    """What users keep here, and the services that serve it; what those need is needed as well."""
+
+    name: str
+    services: tuple[str, ...]
+
+
+class Profile(Record, frozen=True):
+    """Part of the platform by the nouns it serves: a stack runs what they need and nothing else."""
+
+    name: str
+    purpose: str
+    nouns: tuple[str, ...]
+
+
 class Maven(Record, frozen=True, tag="maven"):
     """Jars resolved from coordinates, verified against `infra/artifacts/<name>.lock`."""
 
@@ -271,6 +286,8 @@ class Topology(Record, frozen=True):
     queues: tuple[Queue, ...]
     tables: tuple[Table, ...]
     namespaces: tuple[str, ...]
+    nouns: tuple[Noun, ...]
+    profiles: tuple[Profile, ...]
     replication_factor: int
     in_sync_min: int
 
@@ -281,6 +298,18 @@ class Topology(Record, frozen=True):
     def image(self, name: str) -> Image:
         """The image of that name; KeyError if the catalogue has none."""
         return {image.name: image for image in self.images}[name]
+
+    def profile(self, name: str) -> Profile:
+        """The profile of that name; KeyError if the catalogue has none."""
+        return {profile.name: profile for profile in self.profiles}[name]
+
+    def served(self, profile: str) -> frozenset[str]:
+        """Return the services of a profile: those of its nouns, and whatever they need."""
+        services = {noun.name: noun.services for noun in self.nouns}
+        names = {name for noun in self.profile(profile).nouns for name in services[noun]}
+        while more := {need for name in names for need in self.service(name).needs} - names:
+            names |= more
+        return frozenset(names)
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of that name; KeyError if the catalogue has none."""

@@ -19,6 +19,7 @@ def grids(topology: Topology) -> Iterator[Grid]:
     yield _servers(topology)
     yield losses(topology)
     yield _services(topology)
+    yield _profiles(topology)
     yield _ports(topology)
     yield _artifacts(topology)
     yield _topics(topology)
@@ -77,6 +78,21 @@ def _services(topology: Topology) -> Grid:
         for service in topology.services
     )
     return Grid(title="Services", columns=columns, rows=rows)
+
+
+def _profiles(topology: Topology) -> Grid:
+    columns = ("profile", "purpose", "nouns", "services", "laptop MiB at most")
+    rows = tuple(
+        (
+            profile.name,
+            profile.purpose,
+            ", ".join(profile.nouns),
+            ", ".join(sorted(topology.served(profile.name))),
+            str(check.laptop_mib(topology, topology.served(profile.name))),
+        )
+        for profile in topology.profiles
+    )
+    return Grid(title="Profiles", columns=columns, rows=rows)
 
 
 def _ports(topology: Topology) -> Grid:

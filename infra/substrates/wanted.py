@@ -47,6 +47,7 @@ class Wanted(Record, frozen=True):
     """The configuration of a stack: `pulumi config set helix:KEY VALUE`, objects as JSON."""
 
     substrate: Kind = Kind.LOCAL
+    profile: str = "full"  # which part of the catalogue is run
     disabled: tuple[str, ...] = ()  # services that are not run
     adopt: dict[str, str] = {}  # service -> host:port of one that somebody else runs
     # local
@@ -66,6 +67,17 @@ class Wanted(Record, frozen=True):
     namespace: str = "helix"  # made by the stack, and its own
     ingress: str = ""  # the host name under which a cluster publishes the API
     render: str = ""  # a folder: manifests are written there, no cluster is asked
+
+    def off(self, topology: Topology) -> frozenset[str]:
+        """Return the services that this stack does not run; `TopologyError` names a bad profile."""
+        allowed = [profile.name for profile in topology.profiles]
+        if self.profile not in allowed:
+            raise TopologyError(
+                f"`profile` is `{self.profile}`, which is not in the catalogue:"
+                f" use one of {', '.join(f'`{name}`' for name in allowed)}"
+            )
+        names = {service.name for service in topology.services}
+        return (names - topology.served(self.profile)).union(self.disabled)
 
     def host(self, server: str) -> Host:
         """Where the server is; `TopologyError` when the configuration does not say."""

@@ -1,6 +1,6 @@
 """Which of the local stack's ports somebody else holds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from helix.topology.model import Topology
@@ -9,12 +9,12 @@ from infra.provider.reaper import holder, leftovers
 HOST = "127.0.0.1"
 
 
-def wanted(topology: Topology, offset: int) -> dict[int, str]:
-    """Port -> service of everything the local substrate runs."""
+def wanted(topology: Topology, offset: int, off: Collection[str] = ()) -> dict[int, str]:
+    """Port -> service of everything the local substrate runs, what is `off` left out."""
     return {
         port.number + offset: service.name
         for service in topology.services
-        if service.laptop is not None
+        if service.laptop is not None and service.name not in off
         for port in service.ports
     }
 

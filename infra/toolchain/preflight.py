@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from helix.topology.check import laptop_mib
 from helix.topology.model import MIB_PER_GIB, Artifact, Go, Maven, Record, Topology
 from infra.artifacts import golang
 from infra.artifacts.commands import Commands
@@ -109,7 +110,7 @@ def needed(todo: Sequence[Artifact]) -> list[Tool]:
 
 def memory_finding(machine: Machine, topology: Topology) -> Finding:
     """Whether the local stack fits into memory beside what runs already."""
-    need = sum(s.laptop.memory_mib for s in topology.services if s.laptop is not None)
+    need = laptop_mib(topology, [service.name for service in topology.services])
     fits = machine.available_mib >= need
     text = (
         f"memory: {gib(machine.memory_mib)} GiB, {gib(machine.available_mib)} available;"

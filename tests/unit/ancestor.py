@@ -101,6 +101,8 @@ ANCESTOR = Topology(
     queues=(),
     tables=(),
     namespaces=(),
+    nouns=(),
+    profiles=(),
     replication_factor=3,
     in_sync_min=2,
 )

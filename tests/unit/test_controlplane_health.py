@@ -124,7 +124,7 @@ def test_the_output_document_says_what_is_asked_where(tmp_path: Path) -> None:
     assert zookeeper is not None
     assert (zookeeper.host, zookeeper.port) == ("10.0.0.1", 12181)
     assert asked["zookeeper"].server == "server-1"
-    assert asked["neo4j"].absent == "not placed on this substrate"
+    assert asked["neo4j"].absent == "not part of this stack"
 
 
 def test_settings_name_the_address_of_an_only_instance() -> None:
