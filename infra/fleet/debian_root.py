@@ -13,24 +13,13 @@ import msgspec
 from helix.topology.model import Debian, Record, Topology
 from infra.artifacts.workshop import Workshop
 from infra.fleet.calls import call
+from infra.toolchain.programs import Target, needed, packages
 
 SUITE = "bookworm"
 COMPONENT = "main"
 STAMP = ".complete"
 LOG = "fleet-base"
 DIGEST_CHARS = 8
-# What containers run beside the catalogue's servers, and what finds a fault in them.
-PACKAGES = (
-    "busybox",
-    "curl",
-    "iproute2",
-    "iputils-ping",
-    "openjdk-17-jre-headless",
-    "openssl",
-    "procps",
-    "python3.11",
-    "wget",
-)
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 # Java's package fails where the folder it links its pages into was left out.
 MANUAL = 'mkdir -p "$1/usr/share/man/man1"'
@@ -47,11 +36,11 @@ class Recipe(Record, frozen=True):
 
 
 def recipe(topology: Topology) -> Recipe:
-    """The packages of the catalogue's artifacts, and our own."""
+    """The packages of the catalogue's artifacts, and of what containers run beside them."""
     wanted = {
         package for one in topology.artifacts if isinstance(one, Debian) for package in one.packages
     }
-    return Recipe(packages=tuple(sorted(wanted.union(PACKAGES))))
+    return Recipe(packages=tuple(sorted(wanted.union(packages(needed(Target.IMAGE))))))
 
 
 def digest(value: object) -> str:

@@ -12,7 +12,7 @@ from infra.artifacts import fetch
 from infra.artifacts.commands import Commands, Report
 from infra.artifacts.workshop import Workshop
 from infra.composition import hosted_site
-from infra.fleet import engines, image, network, tools
+from infra.fleet import engines, image, network
 from infra.fleet.image import ImageFacts
 from infra.fleet.plan import Fleet
 from infra.fleet.plan import Host as Place
@@ -20,6 +20,7 @@ from infra.hosts.host import host
 from infra.hosts.script import render
 from infra.stack import Stack
 from infra.substrates.wanted import Kind, Sizes, Wanted, typed
+from infra.toolchain import programs
 from infra.toolchain.places import state_folder
 from infra.toolchain.pulumi import command
 
@@ -46,7 +47,7 @@ def configuration(fleet: Fleet, facts: ImageFacts) -> dict[str, str]:
 def servers(fleet: Fleet, env: Mapping[str, str], say: Report) -> ImageFacts:
     """Three engines that answer and have the image."""
     shop = Workshop(fetch.cache_folder(env), say, Commands())
-    tools.ensure(shop)
+    programs.ensure(programs.needed(programs.Target.FLEET), shop)
     facts = image.ensure(CATALOG, checkout=CHECKOUT, shop=shop)
     engines.up(fleet, say)
     image.load_all(fleet, facts)

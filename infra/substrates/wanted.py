@@ -76,7 +76,7 @@ class Wanted(Record, frozen=True):
                 f"`profile` is `{self.profile}`, which is not in the catalogue:"
                 f" use one of {', '.join(f'`{name}`' for name in allowed)}"
             )
-        names = {service.name for service in topology.services}
+        names = frozenset(service.name for service in topology.services)
         return (names - topology.served(self.profile)).union(self.disabled)
 
     def host(self, server: str) -> Host:

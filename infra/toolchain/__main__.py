@@ -11,8 +11,9 @@ from helix.topology.catalog import CATALOG
 from infra.artifacts.commands import Commands, on_stderr
 from infra.artifacts.fetch import cache_folder
 from infra.orphans import die_with_parent
-from infra.toolchain import ports, preflight, pulumi
+from infra.toolchain import ports, preflight, programs, pulumi
 from infra.toolchain.places import state_folder
+from infra.toolchain.programs import Target
 from infra.toolchain.setup import Setup
 
 
@@ -22,6 +23,14 @@ def main() -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     setup = actions.add_parser("setup", help="fetch and build everything that is missing")
     setup.add_argument("--python-only", action="store_true", help="the Python packages alone")
+    setup.add_argument(
+        "--for",
+        dest="target",
+        type=Target,
+        choices=list(Target),
+        default=Target.UP,
+        help="the target of the Makefile whose programs are installed",
+    )
     check = actions.add_parser("preflight", help="what this machine has and lacks")
     check.add_argument("--ports", type=int, metavar="OFFSET", help="look at the stack's ports too")
     actions.add_parser("env", help="print Pulumi's environment: eval it in a shell")
@@ -31,7 +40,9 @@ def main() -> int:
         match arguments.action:
             case "setup":
                 die_with_parent()
-                return Setup(env, on_stderr).run(python_only=arguments.python_only)
+                return Setup(env, on_stderr, arguments.target).run(
+                    python_only=arguments.python_only
+                )
             case "preflight":
                 return _preflight(env, arguments.ports)
             case _:
@@ -42,7 +53,8 @@ def main() -> int:
 
 
 def _preflight(env: Mapping[str, str], offset: int | None) -> int:
-    machine = preflight.measure(Commands(env), env, cache_folder(env))
+    wanted = [*programs.needed(Target.UP), *preflight.builders(CATALOG.artifacts)]
+    machine = preflight.measure(Commands(env), env, cache_folder(env), wanted)
     found = preflight.findings(machine, CATALOG, CATALOG.artifacts)
     for finding in found:
         _say(f"{finding.level:5} {finding.text}")

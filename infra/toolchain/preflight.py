@@ -10,7 +10,8 @@ from helix.topology.check import laptop_mib
 from helix.topology.model import MIB_PER_GIB, Artifact, Go, Maven, Record, Topology
 from infra.artifacts import golang
 from infra.artifacts.commands import Commands
-from infra.toolchain import java
+from infra.toolchain import java, programs
+from infra.toolchain.programs import Program
 
 # Measured: jars, wheels and programs 1.5, the tools' own download and build caches 7.
 DISK_GIB_MIN = 10
@@ -32,24 +33,6 @@ class Finding(Record, frozen=True):
     package: str = ""
 
 
-class Tool(Record, frozen=True):
-    """A program the set-up calls, and the system package that brings it."""
-
-    name: str
-    package: str
-    purpose: str
-
-
-MAVEN = Tool(name="mvn", package="maven", purpose="resolves the jars")
-JAVAC = Tool(
-    name="javac",
-    package="openjdk-17-jdk-headless",
-    purpose="compiles the lake's launcher",
-)
-GIT = Tool(name="git", package="git", purpose="fetches the project's own history")
-MAKE = Tool(name="make", package="make", purpose="runs the targets of the Makefile")
-
-
 class Machine(Record, frozen=True):
     """What was measured, as a value."""
 
@@ -58,11 +41,13 @@ class Machine(Record, frozen=True):
     disk_mib: int
     java: str
     go: str
-    tools: dict[str, bool]
+    lacking: tuple[Program, ...] = ()
 
 
-def measure(commands: Commands, env: Mapping[str, str], cache: Path) -> Machine:
-    """Look at this machine."""
+def measure(
+    commands: Commands, env: Mapping[str, str], cache: Path, wanted: Sequence[Program]
+) -> Machine:
+    """Look at this machine, and for the programs that are wanted on it."""
     memory = meminfo(Path("/proc/meminfo"))
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     own_java, own_go = java.machine_java(env), commands.find("go")
@@ -73,7 +58,7 @@ def measure(commands: Commands, env: Mapping[str, str], cache: Path) -> Machine:
         disk_mib=shutil.disk_usage(existing).free // MIB_PER_GIB**2,
         java=str(own_java or ""),
         go=own_go if own_go and fits else "",
-        tools={t.name: commands.find(t.name) is not None for t in (MAVEN, JAVAC, GIT, MAKE)},
+        lacking=tuple(programs.lacking(wanted, commands)),
     )
 
 
@@ -93,19 +78,15 @@ def findings(machine: Machine, topology: Topology, todo: Sequence[Artifact]) -> 
         disk_finding(machine, todo),
         java_finding(machine),
         *go_findings(machine, todo),
-        *(tool_finding(machine, tool) for tool in needed(todo)),
+        *map(program_finding, machine.lacking),
     ]
 
 
-def needed(todo: Sequence[Artifact]) -> list[Tool]:
-    """The programs that are called for what is still to be done."""
+def builders(todo: Sequence[Artifact]) -> list[Program]:
+    """Return the programs that are called for what is still to be made."""
     jars = [artifact for artifact in todo if isinstance(artifact, Maven)]
-    tools = [GIT, MAKE]
-    if jars:
-        tools.append(MAVEN)
-    if any(artifact.sources for artifact in jars):
-        tools.append(JAVAC)
-    return tools
+    names = (["mvn"] if jars else []) + (["javac"] if any(jar.sources for jar in jars) else [])
+    return [programs.program(name) for name in names]
 
 
 def memory_finding(machine: Machine, topology: Topology) -> Finding:
@@ -153,12 +134,10 @@ def go_findings(machine: Machine, todo: Sequence[Artifact]) -> list[Finding]:
     return [Finding(level=Level.OK, text=text)]
 
 
-def tool_finding(machine: Machine, tool: Tool) -> Finding:
-    """Whether a program is there."""
-    if machine.tools[tool.name]:
-        return Finding(level=Level.OK, text=f"{tool.name}: present")
-    text = f"{tool.name}: absent; it {tool.purpose}"
-    return Finding(level=Level.LACK, text=text, package=tool.package)
+def program_finding(program: Program) -> Finding:
+    """Which program is absent, what for, and the package that brings it."""
+    text = f"{program.name}: absent; it {program.purpose}"
+    return Finding(level=Level.LACK, text=text, package=program.package)
 
 
 def gib(mib: int) -> str:

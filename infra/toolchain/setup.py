@@ -14,8 +14,9 @@ from helix.topology.model import Artifact, Debian, Go, Locked, Maven, Wheels
 from infra.artifacts import debian, fetch
 from infra.artifacts.commands import Commands, Report
 from infra.artifacts.workshop import Workshop
-from infra.toolchain import java, preflight, pulumi
+from infra.toolchain import java, preflight, programs, pulumi
 from infra.toolchain.jobs import Board, Job
+from infra.toolchain.programs import Target
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
@@ -26,7 +27,8 @@ STAMP = Path(sys.prefix) / ".helix-setup"
 class Setup:
     """One run of the set-up on this machine."""
 
-    def __init__(self, env: Mapping[str, str], say: Report) -> None:
+    def __init__(self, env: Mapping[str, str], say: Report, target: Target = Target.UP) -> None:
+        self._target = target
         self._env = env
         self._say = say
         self._cache = fetch.cache_folder(env)
@@ -38,7 +40,8 @@ class Setup:
             signal.signal(sign, signal.default_int_handler)
         todo = [] if python_only else self._todo()
         try:
-            failed = self._prepare(todo) or self._board().run(self._lanes(todo))
+            failed = self._prepare(todo, python_only=python_only)
+            failed = failed or self._board().run(self._lanes(todo))
         except KeyboardInterrupt:
             self._say("stopped; run `make setup` again: it goes on from here")
             return INTERRUPTED
@@ -59,19 +62,25 @@ class Setup:
             if artifact.name not in present and not fetch.complete(artifact, self._cache)
         ]
 
-    def _prepare(self, todo: Sequence[Artifact]) -> dict[str, str]:
-        """Say what the machine has and install the tools it lacks; name -> reason of a failure."""
-        if not todo:
+    def _prepare(self, todo: Sequence[Artifact], *, python_only: bool) -> dict[str, str]:
+        """Say what the machine has and install the programs it lacks; name -> why it failed.
+
+        Programs are looked for even where every artifact is there: they come with the machine,
+        artifacts with the cache.
+        """
+        wanted = [] if python_only else programs.needed(self._target)
+        wanted += preflight.builders(todo)
+        machine = preflight.measure(self._commands, self._env, self._cache, wanted)
+        if not todo and not machine.lacking:
             return {}
-        machine = preflight.measure(self._commands, self._env, self._cache)
-        found = preflight.findings(machine, CATALOG, todo)
-        for finding in found:
+        for finding in preflight.findings(machine, CATALOG, todo):
             self._say(f"{finding.level:5} {finding.text}")
-        packages = [finding.package for finding in found if finding.package]
-        if not packages:
+        if not machine.lacking:
             return {}
-        install = partial(self._install, packages)
-        return self._board().run([[self._job("tools", install, log="debian")]])
+        # What the catalogue lacks comes in the same installation: the lists are read once.
+        servers = debian.missing([one for one in todo if isinstance(one, Debian)])
+        install = partial(self._install, [*programs.packages(machine.lacking), *servers])
+        return self._board().run([[self._job("programs", install, log="debian")]])
 
     def _install(self, packages: Sequence[str], report: Report) -> None:
         debian.install(packages, self._shop(report))

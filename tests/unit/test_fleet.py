@@ -7,8 +7,7 @@ import pytest
 from helix.errors import InvalidError, TopologyError
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Debian
-from infra.artifacts.commands import Commands
-from infra.fleet import debian_root, engines, image, layout, mounts, network, tools
+from infra.fleet import debian_root, engines, image, layout, mounts, network
 from infra.fleet.cgroups import engine_folder, folders, hierarchy, pids
 from infra.fleet.faults import silence
 from infra.fleet.layout import Account, Folder, Places
@@ -357,9 +356,3 @@ def test_what_lies_inside_a_bound_folder_is_bound_with_it() -> None:
     bound = [str(bind) for bind in image.binds(places, Path("/cache/image"))]
 
     assert bound == ["/cache/image/tree/usr:/usr", "/cache:/cache", "/checkout:/checkout"]
-
-
-def test_tools_that_are_absent_are_listed(tmp_path: Path) -> None:
-    missing = tools.lacking(Commands({"PATH": str(tmp_path)}))
-
-    assert {"docker.io", "iptables", "mmdebstrap"} <= {tool.package for tool in missing}

@@ -14,7 +14,7 @@ from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
 from helix.topology.model import Locked, Maven
 from infra.artifacts.commands import Report
-from infra.toolchain import bootstrap, java, ports, preflight, pulumi
+from infra.toolchain import bootstrap, java, ports, preflight, programs, pulumi
 from infra.toolchain.host import executor, langhost
 from infra.toolchain.jobs import Board, Job, last_line
 from infra.toolchain.places import state_folder
@@ -26,7 +26,6 @@ MACHINE = preflight.Machine(
     disk_mib=100_000,
     java="/usr/bin/java",
     go="/usr/bin/go",
-    tools={"mvn": True, "javac": True, "git": True, "make": True},
 )
 JARS = Maven(name="jars", version="1", coordinates=("g:a:1",), sources=("A.java",))
 
@@ -201,17 +200,18 @@ def test_what_is_short_is_one_clear_line(facts: dict[str, Any], text: str) -> No
 
 
 def test_a_missing_program_is_named_with_its_system_package() -> None:
-    tools = {"mvn": False, "javac": True, "git": True, "make": True}
+    machine = changed(lacking=(programs.program("mvn"),))
 
-    found = preflight.findings(changed(tools=tools), CATALOG, [JARS])
+    found = preflight.findings(machine, CATALOG, [JARS])
 
     assert [finding.package for finding in found if finding.package] == ["maven"]
 
 
 def test_programs_that_nothing_needs_any_more_are_not_asked_for() -> None:
-    done = preflight.needed([Locked(name="spark", version="1", package="pyspark")])
+    locked = Locked(name="spark", version="1", package="pyspark")
 
-    assert {tool.name for tool in done} == {"git", "make"}
+    assert [tool.name for tool in preflight.builders([JARS])] == ["mvn", "javac"]
+    assert preflight.builders([locked]) == []
 
 
 def test_memory_is_read_from_the_kernels_table(tmp_path: Path) -> None:
