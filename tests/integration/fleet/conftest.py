@@ -24,7 +24,7 @@ from infra.fleet import engines, tools
 from infra.fleet.plan import Fleet, Host, Setting
 from tests.integration.fleet.images import smallest_image
 
-NAME, SUBNET = "lone", "10.78.0.0/24"
+NAME = "lone"
 IMAGE = "helix-test:1"
 TLS_PORT = 2376
 
@@ -62,22 +62,24 @@ def shop() -> Workshop:
 
 
 @pytest.fixture(scope="session")
-def lone(shop: Workshop) -> Iterator[Engine]:
-    """The one engine of all modules."""
+def lone(shop: Workshop, worker_id: str) -> Iterator[Engine]:
+    """The one engine of all modules that run in this process."""
     del shop  # only has to have installed it
+    number = int(worker_id.removeprefix("gw").replace("master", "0"))
     now = datetime.now(UTC)  # noqa: TID251 - certificates are judged by the machine's own clock
     with tempfile.TemporaryDirectory(prefix="hx-") as short:  # a socket's path must be
         home = Path(short)
-        fleet = Fleet(home=home, name=NAME, subnet=SUBNET, servers=(NAME,))
+        name, subnet = f"{NAME}{number}", f"10.78.{number}.0/24"
+        fleet = Fleet(home=home, name=name, subnet=subnet, servers=(NAME,))
         (host,) = fleet.hosts
         authority = new_root(NAME, now)
         pair = issue(authority, "engine", [host.address], now)
-        for name, text in (
+        for file, text in (
             ("ca.pem", authority.certificate),
             ("cert.pem", pair.certificate),
             ("key.pem", pair.key),
         ):
-            (home / name).write_text(text)
+            (home / file).write_text(text)
         tls = f"tcp://{host.address}:{TLS_PORT}"
         told: dict[str, Setting] = {
             "hosts": [host.url, tls],
