@@ -90,5 +90,6 @@ def prepare(fleet: Fleet, place: Place, wanted: Wanted, env: Mapping[str, str]) 
 def withdraw(fleet: Fleet, env: Mapping[str, str], say: Report) -> None:
     """No container, volume, namespace or network is left, nor Pulumi's record of the stack."""
     engines.up(fleet, say)  # volumes are deleted by the engines that hold them
+    engines.each(fleet.hosts, engines.kill_containers)  # no data is left to be stopped for
     stack.purge(Stack(fleet.name, command(env), state_folder(env)))
     engines.down(fleet, say)

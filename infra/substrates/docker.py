@@ -32,6 +32,8 @@ HEALTH_ANSWER_S_MAX = 5
 HEALTH_RETRIES = 3
 WAIT_SLACK_S = 240  # a small machine starts everything at once
 SHARES_PER_CORE = 1024
+# The thorough compiler takes as much processor time again as it takes to start a server.
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}
 
 
 def compose(settings: Wanted, env: Mapping[str, str], stack: str) -> "Docker":
@@ -115,7 +117,7 @@ class Docker:
             image=self._image(one).image_id,
             entrypoints=list(one.launch.argv[:1]),
             command=list(one.launch.argv[1:]),
-            envs=[f"{name}={value}" for name, value in one.launch.env.items()],
+            envs=environment(one, self._settings.sizes),
             user=f"{one.uid}:{one.uid}",
             network_mode="host",
             hostname=one.instance.server,
@@ -230,6 +232,12 @@ class Docker:
                 server, host=where.engine, cert_path=where.certificates or None
             )
         return self._engines[server]
+
+
+def environment(one: Container, sizes: Sizes) -> list[str]:
+    """Its own; on a laptop, where Java starts often and works little, its quick compiler too."""
+    hurried = QUICK_JAVA if sizes is Sizes.LAPTOP else {}
+    return [f"{name}={value}" for name, value in (hurried | one.launch.env).items()]
 
 
 def _health(one: Container) -> docker.ContainerHealthcheckArgs:

@@ -13,6 +13,9 @@ from infra.fleet.faults import silence
 from infra.fleet.layout import Account, Folder, Places
 from infra.fleet.network import Seen
 from infra.fleet.plan import HOME_CHARS_MAX, Fleet
+from infra.substrates.docker import QUICK_JAVA, environment
+from infra.substrates.wanted import Sizes
+from tests.unit.rendered import CONTAINERS
 
 HOME = Path("/srv/fleets/fleet")
 FLEET = Fleet(home=HOME)
@@ -356,3 +359,12 @@ def test_what_lies_inside_a_bound_folder_is_bound_with_it() -> None:
     bound = [str(bind) for bind in image.binds(places, Path("/cache/image"))]
 
     assert bound == ["/cache/image/tree/usr:/usr", "/cache:/cache", "/checkout:/checkout"]
+
+
+def test_java_compiles_quickly_on_a_laptop_and_thoroughly_elsewhere() -> None:
+    kafka = next(one for one in CONTAINERS if one.instance.service == "kafka")
+
+    here, there = (set(environment(kafka, sizes)) for sizes in (Sizes.LAPTOP, Sizes.PRODUCTION))
+
+    assert here - there == {f"{name}={value}" for name, value in QUICK_JAVA.items()}
+    assert there == {f"{name}={value}" for name, value in kafka.launch.env.items()}

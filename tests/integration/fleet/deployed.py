@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata
 from docker.models.containers import Container
 
 from helix.adapters.kafka import Admin
@@ -18,6 +19,7 @@ from helix.topology.catalog import CATALOG
 from infra.fleet import engines
 from infra.fleet.plan import Fleet, Host, fleets
 from infra.launch import Address
+from infra.services import kafka
 from infra.stack import Stack
 from infra.toolchain.pulumi import command, state_folder
 from tests.integration.running import Running
@@ -79,13 +81,31 @@ class Deployed(Running):
 
     def in_sync(self) -> bool:
         """Whether every partition has all its replicas."""
+        found = self._log()
+        return found is not None and all(len(p.isrs) == len(p.replicas) for p in partitions(found))
+
+    def fenced(self, server: str) -> bool:
+        """Whether the broker there is no broker to its peers any more, and no replica in sync."""
+        found = self._log()
+        if found is None:
+            return False
+        servers = [one.server for one in self.outputs.services["kafka"]]
+        node = kafka.NODE_ID_FIRST + servers.index(server)
+        in_sync = any(node in part.isrs for part in partitions(found))
+        return node not in found.brokers and not in_sync
+
+    def _log(self) -> ClusterMetadata | None:
+        """What the brokers say of themselves and of every partition; None when nobody answers."""
         try:
             with Admin(self.settings.kafka).asked() as admin:
-                topics = admin.list_topics(timeout=LOOK_S_MAX).topics.values()
+                return admin.list_topics(timeout=LOOK_S_MAX)
         except (KafkaException, UnavailableError):
-            return False
-        partitions = [part for topic in topics for part in topic.partitions.values()]
-        return all(len(part.isrs) == len(part.replicas) for part in partitions)
+            return None
+
+    def apply_changes(self, *options: str) -> str:
+        """Pulumi's `up` alone: it looks at what runs only if told to, and tells no meeting."""
+        command = ("up", "--yes", "--skip-preview", *options)
+        return self.run("infra.stack", "pulumi", *self.chosen, "--", *command)
 
     def instances(self) -> list[Placed]:
         """Every instance of the plan, by the name of its container."""
@@ -131,6 +151,11 @@ class Deployed(Running):
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def partitions(log: ClusterMetadata) -> list[PartitionMetadata]:
+    """Every partition of every topic."""
+    return [part for topic in log.topics.values() for part in topic.partitions.values()]
 
 
 def _name(one: Container, stack: str) -> str:

@@ -26,6 +26,7 @@ AMQP_GUEST = b"\x00\x00\x00\x00\x05PLAIN\x00\x00\x00\x0c\x00guest\x00guest\x05en
 AMQP_TUNE = b"\x00\x0a\x00\x1e"
 
 Port = tuple[str, str]
+Tried = tuple[Port, str, Address]
 Try = Callable[[Address, str], bool]
 
 
@@ -44,7 +45,7 @@ class Papers:
         return str(path)
 
 
-def ports(fleet: Deployed, *, exposed: bool) -> list[tuple[Port, str, Address]]:
+def ports(fleet: Deployed, *, exposed: bool) -> list[Tried]:
     """Every port of every instance that is meant for clients, or that is not, with its server."""
     return [
         ((service, port.name), one.server, one.ports[port.name])

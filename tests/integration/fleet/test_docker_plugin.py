@@ -16,27 +16,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import docker
 import pulumi
 import pulumi_docker
 import pytest
 from docker.errors import NotFound
 from pulumi import automation
 
-from infra.certificates.issuing import Pair, Root, issue, new_root
-from infra.fleet import engines
-from infra.fleet.plan import Fleet
+from infra.certificates.issuing import new_root
 from infra.toolchain.plugins.docker import bodies
 from infra.toolchain.plugins.docker.containers import MAKING
 from infra.toolchain.pulumi import command
-from tests.integration.fleet.images import smallest_image
+from tests.integration.fleet.conftest import IMAGE, Engine
 from tests.integration.loops import closed_loops
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-IMAGE = "helix-plugin-test:1"
-TLS_PORT = 2376
 SECRET = "correct-horse-battery"
 MIB = 1024 * 1024
 BAD_END = "the disk is on fire"
@@ -59,70 +54,26 @@ def declared(value: Any) -> Any:
     return pulumi.Output.secret(str(value)) if isinstance(value, Hidden) else value
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server of its own: an engine in a network namespace, behind TLS and a socket."""
-
-    api: docker.APIClient
-    url: str
-    tls: str
-    authority: Root
-    client: Pair
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        return self.api.inspect_container(name)
-
-    def file(self, container: str, path: str) -> tuple[tarfile.TarInfo, str]:
-        parts, _ = self.api.get_archive(container, path)
-        with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
-            (entry,) = tar.getmembers()
-            content = tar.extractfile(entry)
-            assert content
-            return entry, content.read().decode()
-
-    def names(self) -> set[str]:
-        return {each["Names"][0].lstrip("/") for each in self.api.containers(all=True)}
+def file(server: Engine, container: str, path: str) -> tuple[tarfile.TarInfo, str]:
+    """The entry and the text of a container's file."""
+    parts, _ = server.api.get_archive(container, path)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(parts))) as tar:
+        (entry,) = tar.getmembers()
+        content = tar.extractfile(entry)
+        assert content
+        return entry, content.read().decode()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("plug")
-    now = datetime.now(UTC)  # noqa: TID251 - certificates are judged by the machine's own clock
-    fleet = Fleet(home=home, name="plug1", subnet="10.78.0.0/24", servers=("plug1",))
-    (host,) = fleet.hosts
-    authority = new_root("plug1", now)
-    pair = issue(authority, "engine", [host.address], now)
-    for name, text in (
-        ("ca.pem", authority.certificate),
-        ("cert.pem", pair.certificate),
-        ("key.pem", pair.key),
-    ):
-        (home / name).write_text(text)
-    tls = f"tcp://{host.address}:{TLS_PORT}"
-    told = {
-        "hosts": [host.url, tls],
-        "tlsverify": True,
-        "tlscacert": str(home / "ca.pem"),
-        "tlscert": str(home / "cert.pem"),
-        "tlskey": str(home / "key.pem"),
-    }
-    fleet = Fleet(home=home, name="plug1", subnet="10.78.0.0/24", servers=("plug1",), engine=told)
-    said: list[str] = []
-    try:
-        engines.up(fleet, said.append)
-        api = docker.APIClient(base_url=host.url)
-        api.import_image_from_data(smallest_image(), *IMAGE.split(":"))
-        yield Server(api, host.url, tls, authority, issue(authority, "client", [], now))
-        api.close()
-    finally:
-        engines.down(fleet, said.append)
+@pytest.fixture
+def server(engine: Engine) -> Engine:
+    return engine
 
 
 @dataclass
 class Program:
     """One container with a volume; what a test turns is a field."""
 
-    server: Server
+    server: Engine
     provider: dict[str, Any] = field(default_factory=dict[str, Any])
     image: str = IMAGE
     more: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -199,7 +150,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def stack(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: None
+    server: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: None
 ) -> Iterator[Stack]:
     del loops  # only have to be closed
     for name in ("state", "pulumi", "work"):
@@ -228,7 +179,7 @@ def stack(
 
 
 def test_a_stack_goes_up_once_changes_in_place_or_anew_and_goes_down(
-    stack: Stack, server: Server
+    stack: Stack, server: Engine
 ) -> None:
     assert stack.preview() == {"create": 5}
     assert stack.up() == {"create": 5}
@@ -256,7 +207,7 @@ def test_a_stack_goes_up_once_changes_in_place_or_anew_and_goes_down(
     assert server.api.images(IMAGE)
 
 
-def test_no_secret_of_a_file_or_a_variable_is_in_the_state(stack: Stack, server: Server) -> None:
+def test_no_secret_of_a_file_or_a_variable_is_in_the_state(stack: Stack, server: Engine) -> None:
     stack.program.more = {
         "envs": [Hidden(f"TOKEN={SECRET}")],
         "uploads": [
@@ -270,7 +221,7 @@ def test_no_secret_of_a_file_or_a_variable_is_in_the_state(stack: Stack, server:
     }
     stack.up()
 
-    entry, text = server.file("web", "/etc/web/password")
+    entry, text = file(server, "web", "/etc/web/password")
     assert text == f"password={SECRET}"
     assert (stat.S_IMODE(entry.mode), entry.uid) == (0o400, 77)
     assert SECRET not in stack.state()
@@ -280,7 +231,7 @@ def test_no_secret_of_a_file_or_a_variable_is_in_the_state(stack: Stack, server:
     assert stack.up() == {"same": 4, "replace": 1}
 
 
-def test_what_was_done_behind_its_back_shows_and_is_mended(stack: Stack, server: Server) -> None:
+def test_what_was_done_behind_its_back_shows_and_is_mended(stack: Stack, server: Engine) -> None:
     stack.up()
     assert stack.refresh() == {"same": 5}
 
@@ -300,7 +251,7 @@ def test_what_was_done_behind_its_back_shows_and_is_mended(stack: Stack, server:
     assert server.names() == {"web"}
 
 
-def test_a_container_that_ends_is_told_of_with_its_last_words(stack: Stack, server: Server) -> None:
+def test_a_container_that_ends_is_told_of_with_its_last_words(stack: Stack, server: Engine) -> None:
     stack.program.more = {
         "envs": [Hidden(f"TOKEN={SECRET}")],
         "command": ["sh", "-c", f"echo {BAD_END}; echo $TOKEN; exit 3"],
@@ -314,7 +265,7 @@ def test_a_container_that_ends_is_told_of_with_its_last_words(stack: Stack, serv
 
 
 def test_a_container_that_is_never_healthy_is_told_of_with_its_checks_words(
-    stack: Stack, server: Server
+    stack: Stack, server: Engine
 ) -> None:
     test = ["CMD-SHELL", f"echo {BAD_END}; exit 1"]
     stack.program.more = {
@@ -328,7 +279,7 @@ def test_a_container_that_is_never_healthy_is_told_of_with_its_checks_words(
     assert server.names() == set()
 
 
-def test_a_task_is_waited_for_and_gives_its_end_and_its_log(stack: Stack, server: Server) -> None:
+def test_a_task_is_waited_for_and_gives_its_end_and_its_log(stack: Stack, server: Engine) -> None:
     stack.program.more = {
         "command": ["sh", "-c", "sleep 0.5; echo done; exit 7"],
         "healthcheck": None,
@@ -347,7 +298,7 @@ def test_a_task_is_waited_for_and_gives_its_end_and_its_log(stack: Stack, server
 
 
 def test_a_volume_that_is_kept_outlives_the_stack_with_its_data(
-    stack: Stack, server: Server
+    stack: Stack, server: Engine
 ) -> None:
     stack.program.kept = True
     stack.program.more = {"command": ["sh", "-c", f"echo kept >> /data/log; {SERVE}"]}
@@ -356,11 +307,11 @@ def test_a_volume_that_is_kept_outlives_the_stack_with_its_data(
     assert [each["Name"] for each in server.api.volumes()["Volumes"]] == ["data"]
 
     stack.up()
-    assert server.file("web", "/data/log")[1] == "kept\nkept\n"
+    assert file(server, "web", "/data/log")[1] == "kept\nkept\n"
 
 
 def test_a_name_that_is_taken_is_left_alone_but_an_interrupted_create_is_not(
-    stack: Stack, server: Server
+    stack: Stack, server: Engine
 ) -> None:
     def beside(name: str, labels: dict[str, str]) -> str:
         config = {"Image": IMAGE, "Cmd": ["sh"], "Labels": labels}
@@ -383,7 +334,7 @@ def test_a_name_that_is_taken_is_left_alone_but_an_interrupted_create_is_not(
     assert server.names() == {"web"}
 
 
-def test_an_image_that_cannot_be_had_is_named_with_its_server(stack: Stack, server: Server) -> None:
+def test_an_image_that_cannot_be_had_is_named_with_its_server(stack: Stack, server: Engine) -> None:
     stack.program.image = "127.0.0.1:9/no-such-image:1"
     with pytest.raises(automation.CommandError, match="docker load") as refused:
         stack.up()
@@ -393,7 +344,7 @@ def test_an_image_that_cannot_be_had_is_named_with_its_server(stack: Stack, serv
 
 
 def test_an_engine_behind_tls_is_reached_with_certificates_and_never_without(
-    stack: Stack, server: Server
+    stack: Stack, server: Engine
 ) -> None:
     stack.program.provider = {
         "host": server.tls,
@@ -414,7 +365,7 @@ def test_an_engine_behind_tls_is_reached_with_certificates_and_never_without(
 
 
 def test_an_engine_behind_ssh_is_reached_through_the_users_own_ssh(
-    stack: Stack, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, server: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ssh = tmp_path / "bin" / "ssh"
     ssh.parent.mkdir()
@@ -425,12 +376,12 @@ def test_an_engine_behind_ssh_is_reached_through_the_users_own_ssh(
     )
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", str(ssh.parent), prepend=os.pathsep)
-    stack.program.provider = {"host": "ssh://root@plug1"}
+    stack.program.provider = {"host": "ssh://root@lone"}
 
     stack.up()
 
     assert server.names() == {"web"}
-    assert "plug1" in (tmp_path / "dialled").read_text()
+    assert "lone" in (tmp_path / "dialled").read_text()
 
 
 def test_what_is_not_served_is_refused_by_name(stack: Stack) -> None:
@@ -450,7 +401,7 @@ def command_line() -> int:
     raise AssertionError("no `pulumi` of ours runs")
 
 
-def test_what_a_killed_command_was_making_is_taken_away(stack: Stack, server: Server) -> None:
+def test_what_a_killed_command_was_making_is_taken_away(stack: Stack, server: Engine) -> None:
     stack.program.more = {"healthcheck": {"tests": ["CMD-SHELL", "exit 1"], "interval": "1s"}}
     with ThreadPoolExecutor() as pool:
         up = pool.submit(stack.up)

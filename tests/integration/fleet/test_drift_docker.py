@@ -2,9 +2,6 @@
 
 import io
 import tarfile
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from docker import DockerClient
@@ -15,18 +12,18 @@ from helix.topology.model import ProbeKind, Size
 from infra.drift import servers
 from infra.drift.model import Drift
 from infra.fleet import engines
-from infra.fleet.plan import Fleet, Host
+from infra.fleet.plan import Host
 from infra.launch import Launch, secret
 from infra.provider.secrets import derive
 from infra.substrates.containers import Container
 from infra.substrates.plan import Instance
 from infra.substrates.volumes import LABEL
 from infra.substrates.wanted import Host as Wanted
-from tests.integration.fleet.images import smallest_image
+from tests.integration.fleet.conftest import IMAGE, Engine, import_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-SERVER, STACK, IMAGE = "drift1", "seen", "helix-drift-test:1"
+SERVER, STACK = "drift1", "seen"
 MASTER = bytes(32)
 PUBLIC, PRIVATE, STORE = "/etc/helix/port", "/etc/helix/password", "/etc/helix/store"
 MIB = 1024 * 1024
@@ -99,24 +96,12 @@ def place(client: DockerClient, one: Container, *, name: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Host]:
-    with tempfile.TemporaryDirectory(prefix="hx-") as short:  # a socket's path must be
-        fleet = Fleet(home=Path(short), name=SERVER, subnet="10.76.0.0/24", servers=(SERVER,))
-        said: list[str] = []
-        try:
-            engines.up(fleet, said.append)
-            (host,) = fleet.hosts
-            with engines.client(host) as client:
-                import_image(client)
-                for one in (KEPT, CHANGED, GONE):
-                    place(client, one)
-            yield host
-        finally:
-            engines.down(fleet, said.append)
-
-
-def import_image(client: DockerClient) -> None:
-    client.api.import_image_from_data(smallest_image(), *IMAGE.split(":"))
+def server(engine: Engine) -> Host:
+    """The shared engine with the three containers on it."""
+    with engines.client(engine.host) as client:
+        for one in (KEPT, CHANGED, GONE):
+            place(client, one)
+    return engine.host
 
 
 def look(host: Host) -> list[Drift]:
@@ -124,12 +109,12 @@ def look(host: Host) -> list[Drift]:
     return servers.look(SERVER, where, stack=STACK, wanted=(KEPT, CHANGED, GONE), lookup=lookup)
 
 
-def test_containers_as_rendered_have_not_drifted(engine: Host) -> None:
-    assert look(engine) == []
+def test_containers_as_rendered_have_not_drifted(server: Host) -> None:
+    assert look(server) == []
 
 
-def test_everything_done_behind_the_stacks_back_is_named(engine: Host) -> None:
-    with engines.client(engine) as client:
+def test_everything_done_behind_the_stacks_back_is_named(server: Host) -> None:
+    with engines.client(server) as client:
         client.containers.get(f"{STACK}-gone").remove(force=True)
         changed = client.containers.get(f"{STACK}-changed")
         edits = {PUBLIC: b"port 2\n", STORE: b"\x00"}
@@ -139,7 +124,7 @@ def test_everything_done_behind_the_stacks_back_is_named(engine: Host) -> None:
         changed.stop()
         place(client, KEPT, name="stray")
 
-    assert [(drift.kind, drift.name) for drift in look(engine)] == [
+    assert [(drift.kind, drift.name) for drift in look(server)] == [
         ("image", "changed state"),
         ("config", "changed memory"),
         ("secret_age", "changed redis"),
@@ -150,11 +135,11 @@ def test_everything_done_behind_the_stacks_back_is_named(engine: Host) -> None:
     ]
 
 
-def test_another_image_under_the_same_name_is_named(engine: Host) -> None:
-    with engines.client(engine) as client:
-        import_image(client)  # made anew: its digest is another one
+def test_another_image_under_the_same_name_is_named(server: Host) -> None:
+    with engines.client(server) as client:
+        import_image(client.api)  # made anew: its digest is another one
 
-    names = [drift.name for drift in look(engine)]
+    names = [drift.name for drift in look(server)]
 
     assert {"kept image", "changed image"} <= set(names)
 

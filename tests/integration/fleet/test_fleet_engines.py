@@ -1,6 +1,8 @@
-"""Three engines on three servers of this machine: repaired, faulted, taken away."""
+"""Three engines on three servers of this machine: repaired, faulted, taken away.
 
-import os
+They are these tests' own: engines crash, cables are cut, and at last all of it goes down.
+"""
+
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +13,9 @@ import pytest
 from docker.models.containers import Container
 
 from helix.topology.catalog import CATALOG
-from infra.artifacts import fetch
-from infra.artifacts.commands import Commands, on_stderr
+from infra.artifacts.commands import on_stderr
 from infra.artifacts.workshop import Workshop
-from infra.fleet import cgroups, engines, faults, image, network, tools
+from infra.fleet import cgroups, engines, faults, image, network
 from infra.fleet.faults import Cut
 from infra.fleet.image import ImageFacts
 from infra.fleet.plan import Fleet, Host
@@ -30,10 +31,7 @@ IDLE = ("sh", "-c", "trap exit TERM; sleep 600 & wait")
 
 
 @pytest.fixture(scope="module")
-def facts() -> ImageFacts:
-    cache = fetch.cache_folder(os.environ)  # noqa: TID251 - where the image is kept for all
-    shop = Workshop(cache, on_stderr, Commands())
-    tools.ensure(shop)
+def facts(shop: Workshop) -> ImageFacts:
     return image.ensure(CATALOG, checkout=ROOT, shop=shop)
 
 
@@ -46,7 +44,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shared(facts: ImageFacts, folder: Path) -> Iterator[Fleet]:
-    fleet = Fleet(home=folder / "test", name="test", subnet="10.79.0.0/24")
+    fleet = Fleet(home=folder / "test", name="test", subnet="10.76.0.0/24")
     try:
         engines.up(fleet, on_stderr)
         image.load_all(fleet, facts)
@@ -249,29 +247,26 @@ def test_a_fresh_volume_belongs_to_the_user_of_the_image(fleet: Fleet, facts: Im
     assert output.strip() == b"65534"
 
 
-def test_down_leaves_nothing_but_data(folder: Path, facts: ImageFacts) -> None:
-    fleet = Fleet(home=folder / "gone", name="gone", subnet="10.79.1.0/24", servers=("server-1",))
-    (host,) = fleet.hosts
-    try:
-        engines.up(fleet, on_stderr)
-        image.load_all(fleet, facts)
+def test_down_leaves_nothing_but_data(shared: Fleet, facts: ImageFacts) -> None:
+    for host in shared.hosts:
         idle(host, facts)
-    finally:
-        engines.down(fleet, on_stderr)
 
-    assert network.remove(fleet, network.see(fleet)) == []
-    assert not cgroups.folders(host)
-    assert str(fleet.home) not in Path("/proc/self/mounts").read_text()
-    assert sorted(path.name for path in host.home.iterdir()) == [
-        "daemon.json",
-        "data",
-        "dockerd.log",
-    ]
-    assert not [pid for pid in processes() if str(fleet.home) in pid]
+    engines.down(shared, on_stderr)
+
+    assert network.remove(shared, network.see(shared)) == []
+    assert not any(cgroups.folders(host) for host in shared.hosts)
+    assert str(shared.home) not in Path("/proc/self/mounts").read_text()
+    for host in shared.hosts:
+        assert sorted(path.name for path in host.home.iterdir()) == [
+            "daemon.json",
+            "data",
+            "dockerd.log",
+        ]
+    assert not [pid for pid in processes() if str(shared.home) in pid]
 
 
 def test_a_fleet_that_is_down_goes_down_again(folder: Path) -> None:
-    fleet = Fleet(home=folder / "never", name="never", subnet="10.79.2.0/24")
+    fleet = Fleet(home=folder / "never", name="never", subnet="10.76.1.0/24")
 
     engines.down(fleet, on_stderr)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,12 @@ from infra.hosts.host import Host, host
 from infra.hosts.script import render
 from infra.substrates.plan import plan
 
-TOOLS = ("ip", "iptables", "ip6tables")
+TABLES = ("iptables", "ip6tables")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.enable_socket,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
-        reason=f"needs root and {', '.join(TOOLS)}",
-    ),
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.usefixtures("shop"),
 ]
 
 SERVER, OTHERS = "helixhosts", "helixhosts-far"
@@ -119,7 +116,7 @@ def reaches(source: str, port: int, *, host: str = ADDRESS) -> bool:
 
 
 def saved() -> Sequence[str]:
-    return [inside(SERVER, table, "-S", check=True).stdout for table in TOOLS[1:]]
+    return [inside(SERVER, table, "-S", check=True).stdout for table in TABLES]
 
 
 def test_only_those_named_reach_a_port(script: Path, here: Host) -> None:

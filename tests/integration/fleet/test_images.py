@@ -1,15 +1,9 @@
-"""Images built by a real engine, alone in a network namespace, on a base made from nothing."""
+"""Images built by a real engine that reaches nothing, on a base made from nothing."""
 
 import gc
 import io
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +14,15 @@ from helix.errors import UnavailableError
 from helix.topology.catalog import CATALOG
 from infra.images.engine import Engine
 from infra.images.staging import context, files
+from tests.integration.fleet.conftest import Engine as Shared
 from tests.tree import ROOT
-from tests.waiting import until
 
-TOOLS = ("ip", "nsenter", "dockerd")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.enable_socket,
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not all(map(shutil.which, TOOLS)),
-        reason=f"needs root and {', '.join(TOOLS)}",
-    ),
 ]
 
-NAMESPACE = "heliximages"
-READY_S_MAX = 20.0
-STOP_S_MAX = 15.0
 KAFKA = CATALOG.image("kafka")
 JAR = "lib/jmx_prometheus_javaagent-1.0.1.jar"
 PLACE = f"/opt/kafka/libs/{Path(JAR).name}"
@@ -55,36 +41,9 @@ def collected() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An engine that can reach nothing, without bridge and without rules."""
-    home = tmp_path_factory.mktemp("engine")
-    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
-    address = f"unix://{home}/socket"
-    # Not `ip netns exec`, which hides the control groups.
-    argv = ["nsenter", f"--net=/var/run/netns/{NAMESPACE}", "dockerd", "-H", address]
-    argv += ["--bridge=none", "--iptables=false", "--ip-forward=false"]
-    argv += [f"--{name}={home / name}" for name in ("data-root", "exec-root", "pidfile")]
-    with (home / "log").open("wb") as log:
-        engine = subprocess.Popen(argv, stdout=log, stderr=log)
-    try:
-        until(lambda: _answers(f"{home}/socket"), what="the engine answers", s_max=READY_S_MAX)
-        yield address
-    finally:
-        engine.send_signal(signal.SIGTERM)
-        engine.wait(STOP_S_MAX)
-        mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for place in sorted(place for place in mounted if place.startswith(str(home))):
-            subprocess.run(["umount", "-l", place], check=False)
-        subprocess.run(["ip", "netns", "del", NAMESPACE], check=True)
-
-
-def _answers(path: str) -> bool:
-    with suppress(OSError), socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(path)
-        wire.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-        return b" 200 " in wire.recv(64)
-    return False
+@pytest.fixture
+def address(engine: Shared) -> str:
+    return engine.url
 
 
 @pytest.fixture
