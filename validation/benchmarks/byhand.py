@@ -70,6 +70,15 @@ def stamp_body(body: bytes, number: int, conversation_id: str) -> tuple[str, str
     given = check_body(json.loads(body))
     event_id = f"event-{number}"
     at = speech.STARTED_US + number
+    message = {
+        "message_id": given.get("message_id") or event_id,
+        "role": given["role"],
+        "content": given["content"],
+        "created_at": at,
+    }
+    for name in ("name", "model", "metadata"):
+        if given.get(name):
+            message[name] = given[name]
     event = {
         "type": "conversation.message.added",
         "event_id": event_id,
@@ -77,7 +86,7 @@ def stamp_body(body: bytes, number: int, conversation_id: str) -> tuple[str, str
         "occurred_at": at,
         "ingested_at": at,
         "conversation_id": conversation_id,
-        "message": {**given, "message_id": given.get("message_id") or event_id, "created_at": at},
+        "message": message,
     }
     return event_id, _to_json(event)
 

@@ -15,13 +15,14 @@ from validation.benchmarks import byhand, speech
 from validation.benchmarks.costs import (
     Processes,
     clickhouse_address,
-    own_with,
+    own,
     postgres_address,
+    servers,
 )
 from validation.benchmarks.lab import Lab, Stores
 from validation.benchmarks.runner import Benchmark, Gate, Sample, Sides, rate
 
-MESSAGES = 30_000
+MESSAGES = 10_000
 BATCH = 10_000  # records of one save, as the workers gather them
 CONVERSATIONS = 400
 TABLE = "conversation_events"
@@ -112,49 +113,46 @@ def _keep_ready(stores: Stores) -> None:
 @contextlib.contextmanager
 def c2(lab: Lab) -> Generator[Sides]:
     """Our sink against the usual way."""
-    with _sink(lab) as (stores, ours):
-        yield Sides(ours, lambda: _timed(lab, stores, lambda: _in_rows(stores)))
+    with _sink(lab) as (stores, involved, ours):
+        yield Sides(ours, lambda: _timed(stores, involved, lambda: _in_rows(stores)))
 
 
 @contextlib.contextmanager
 def c3(lab: Lab) -> Generator[Sides]:
     """Our sink against one written by hand, and against the engine alone."""
-    with _sink(lab) as (stores, ours):
+    with _sink(lab) as (stores, involved, ours):
         _keep_ready(stores)
         marks = Watermarks(stores.session, EVENTS_PIPELINE)
 
         def by_hand() -> Sample:
             stores.empty()
             (claim,) = marks.claim(TOPIC, EPOCH, [0])
-            return rate(MESSAGES, lambda: _by_hand(stores, marks, claim), involved(lab))
+            return rate(MESSAGES, lambda: _by_hand(stores, marks, claim), involved)
 
-        yield Sides(ours, by_hand, lambda: _timed(lab, stores, lambda: _selected(stores)))
+        yield Sides(ours, by_hand, lambda: _timed(stores, involved, lambda: _selected(stores)))
 
 
 @contextlib.contextmanager
-def _sink(lab: Lab) -> Generator[tuple[Stores, Callable[[], Sample]]]:
-    """Empty stores, and our sink over them."""
+def _sink(lab: Lab) -> Generator[tuple[Stores, Processes, Callable[[], Sample]]]:
+    """Empty stores, whoever has a part in storing, and our sink over them."""
     with (
         lab.stores() as stores,
         contextlib.closing(EventSink(stores.settings, EVENTS_PIPELINE, to_row)) as sink,
     ):
+        addresses = clickhouse_address(lab.settings), postgres_address(lab.settings)
+        involved = own() + servers(*addresses)
 
         def ours() -> Sample:
             stores.empty()
             claims = sink.claim(TOPIC, EPOCH, [0])
-            return rate(MESSAGES, lambda: _saved(stores, sink, claims), involved(lab))
+            return rate(MESSAGES, lambda: _saved(stores, sink, claims), involved)
 
-        yield stores, ours
+        yield stores, involved, ours
 
 
-def _timed(lab: Lab, stores: Stores, work: Callable[[], int]) -> Sample:
+def _timed(stores: Stores, involved: Processes, work: Callable[[], int]) -> Sample:
     stores.empty()
-    return rate(MESSAGES, work, involved(lab))
-
-
-def involved(lab: Lab) -> Processes:
-    """Return whoever has a part in storing: the client's process and both engines."""
-    return own_with(clickhouse_address(lab.settings), postgres_address(lab.settings))
+    return rate(MESSAGES, work, involved)
 
 
 OURS = (

@@ -159,7 +159,6 @@ BENCHMARKS = (
         counted="every sentence ranked",
         processes=ALONE,
         gate=Gate("at least", 100),
-        pairs=1,
         prepare=x1,
     ),
     Benchmark(
@@ -171,7 +170,6 @@ BENCHMARKS = (
         counted="every message ranked",
         processes=ALONE,
         gate=Gate("at most", 0.15),
-        pairs=1,
         prepare=x3,
     ),
     Benchmark(

@@ -18,17 +18,66 @@ from validation.benchmarks.errors import AbsentError, VoidError
 
 PROC = Path("/proc")
 LISTENING = "0A"  # the state of a socket, as the kernel writes it
+REST_LOOKS, REST_S = 4, 0.25
 TICKS_HZ = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a piece of work took: of the clock, and of processor time."""
+
+    took_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the clock and the processes' own clocks said at a moment."""
+
+    at_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Processes:
-    """Processes by their ids, each with all that descend from it."""
+    """Processes by their ids, each with all that descend from it.
+
+    A server does a little while nobody asks anything of it. That share is taken off, or whoever
+    keeps it waiting longer would be charged more.
+    """
 
     roots: tuple[int, ...]
+    idle_share: float = 0.0  # of a core, at rest
 
     def __add__(self, other: "Processes") -> "Processes":
-        return Processes(self.roots + other.roots)
+        return Processes(self.roots + other.roots, self.idle_share + other.idle_share)
+
+    def read(self) -> Reading:
+        """Return what the clocks say now."""
+        return Reading(time.perf_counter(), self.cpu_s())
+
+    def since(self, start: Reading) -> Spent:
+        """Return what was spent after that reading; `VoidError` if it cannot be told from rest."""
+        cpu_s = self.cpu_s() - start.cpu_s
+        took_s = time.perf_counter() - start.at_s
+        worked_s = cpu_s - self.idle_share * took_s
+        if worked_s <= 0:
+            raise VoidError("the processes spent no more than they do at rest")
+        return Spent(took_s, worked_s)
+
+    def at_rest(self) -> "Processes":
+        """Watch the processes while nothing is asked of them, and know their share from then on.
+
+        The least of several looks counts: what the work before left behind is no rest.
+        """
+        resting = Processes(self.roots)
+        looks: list[float] = []
+        for _ in range(REST_LOOKS):
+            start = resting.read()
+            time.sleep(REST_S)
+            spent = resting.read()
+            looks.append((spent.cpu_s - start.cpu_s) / (spent.at_s - start.at_s))
+        return Processes(self.roots, min(looks))
 
     def cpu_s(self) -> float:
         """Return the processor time all of them have used, in user mode and in the kernel.
@@ -76,9 +125,9 @@ def own() -> Processes:
     return Processes((os.getpid(),))
 
 
-def own_with(*addresses: str) -> Processes:
-    """Return this process and the servers at those addresses; `AbsentError` if they are away."""
-    return Processes((os.getpid(), *(pid for one in addresses for pid in servers_at(one))))
+def servers(*addresses: str) -> Processes:
+    """Return the servers at those addresses, watched at rest; `AbsentError` if one is away."""
+    return Processes(tuple(pid for one in addresses for pid in servers_at(one))).at_rest()
 
 
 def servers_at(address: str) -> list[int]:

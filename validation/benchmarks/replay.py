@@ -29,8 +29,9 @@ from validation.benchmarks.costs import (
     Processes,
     clickhouse_address,
     kafka_address,
-    own_with,
+    own,
     postgres_address,
+    servers,
 )
 from validation.benchmarks.lab import Lab, Stores
 from validation.benchmarks.logs import OnTopic
@@ -218,7 +219,7 @@ class Scan:
 def processes(lab: Lab) -> Processes:
     """Whoever has a part in a replay."""
     settings = lab.settings
-    return own_with(
+    return own() + servers(
         kafka_address(settings), clickhouse_address(settings), postgres_address(settings)
     )
 
@@ -236,7 +237,8 @@ def r1(lab: Lab) -> Generator[Sides]:
         bench(lab, given) as ours,
         contextlib.closing(Scan(lab.settings.kafka, given.topic, len(given.events))) as scan,
     ):
-        yield Sides(partial(lasting, MESSAGES, scan, processes(lab)), replays(ours, processes(lab)))
+        involved = processes(lab)
+        yield Sides(partial(lasting, MESSAGES, scan, involved), replays(ours, involved))
 
 
 @contextlib.contextmanager
@@ -250,17 +252,16 @@ def r2(lab: Lab) -> Generator[Sides]:
         crowded(few.stores, 1, few.epoch)
         for _ in range(STORED_OTHERS // 10):
             crowded(many.stores, 10, many.epoch)
-        yield Sides(replays(many, processes(lab)), replays(few, processes(lab)))
+        involved = processes(lab)
+        yield Sides(replays(many, involved), replays(few, involved))
 
 
 @contextlib.contextmanager
 def r3(lab: Lab) -> Generator[Sides]:
     """The replay against its floor."""
     with told(lab, "R3") as given, bench(lab, given) as ours:
-        yield Sides(
-            replays(ours, processes(lab)),
-            partial(lasting, MESSAGES, ours.bare, processes(lab)),
-        )
+        involved = processes(lab)
+        yield Sides(replays(ours, involved), partial(lasting, MESSAGES, ours.bare, involved))
 
 
 @contextlib.contextmanager
@@ -279,8 +280,9 @@ def r4(lab: Lab) -> Generator[Sides]:
             compress=compressed,
         )
         postgres.Snapshots(ours.stores.session).save(snapshot)
-        resumes = partial(lasting, SNAPSHOT_AGE, ours.resumed, processes(lab))
-        yield Sides(resumes, replays(ours, processes(lab)))
+        involved = processes(lab)
+        resumes = partial(lasting, SNAPSHOT_AGE, ours.resumed, involved)
+        yield Sides(resumes, replays(ours, involved))
 
 
 REPLAY = f"`replay` of a conversation of {MESSAGES:,} messages: state, rows, tail, each once"

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from helix.errors import HelixError
-from validation.benchmarks.costs import Processes
+from validation.benchmarks.costs import Processes, Spent
 from validation.benchmarks.errors import AbsentError, VoidError
 from validation.benchmarks.lab import Lab
 from validation.benchmarks.statistic import (
@@ -25,7 +25,7 @@ from validation.benchmarks.statistic import (
     ratio_interval,
 )
 
-SECONDS_MAX = 15.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
+SECONDS_MAX = 25.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
 WIDTH_MAX = 0.10  # of an interval that decides: of its lower end, or of what a difference may be
 VOID_MAX = 3  # rounds of a benchmark whose count at the sink was wrong
 
@@ -104,7 +104,7 @@ class Benchmark:
     prepare: Callable[[Lab], AbstractContextManager[Sides]]
     judged_by: Measure = "CPU time"
     compared: Comparison = "ratio"
-    pairs: int = 2  # A and B alternate so often within a round
+    pairs: int = 1  # A and B alternate so often within a round
     limit: str = ""  # what does the least that physics lets it: recorded beside, never judged
     why_missed: str = ""  # what holds A back where it misses, known from a profile
 
@@ -185,13 +185,15 @@ def mean(samples: Sequence[Sample]) -> Sample:
     )
 
 
-def play_round(sides: Sides, letters: Iterator[str], pairs: int) -> Round:
+def play_round(
+    sides: Sides, letters: Iterator[str], pairs: int, *, with_limit: bool = True
+) -> Round:
     """Play one round in the order of the letters, the limit after them."""
     samples: dict[str, list[Sample]] = {"A": [], "B": []}
     for _ in range(2 * pairs):
         letter = next(letters)
         samples[letter].append(sides.a() if letter == "A" else sides.b())
-    limit = sides.limit() if sides.limit else None
+    limit = sides.limit() if sides.limit and with_limit else None
     return Round(mean(samples["A"]), mean(samples["B"]), limit)
 
 
@@ -203,12 +205,13 @@ def play_rounds(
     `VoidError` when too many of them were void.
     """
     play_valid_round = _repeat_void_rounds(benchmark, sides)
-    play_valid_round()
+    play_valid_round(with_limit=True)
     tell()
     until = time.monotonic() + seconds_max
     rounds: list[Round] = []
     while len(rounds) < ROUNDS_MAX:
-        rounds.append(play_valid_round())
+        # The limit decides nothing: a few rounds tell how far it is.
+        rounds.append(play_valid_round(with_limit=len(rounds) < ROUNDS_MIN))
         tell()
         if len(rounds) in LOOKS and is_settled(benchmark, compare_all(benchmark, rounds)):
             break
@@ -217,15 +220,15 @@ def play_rounds(
     return rounds
 
 
-def _repeat_void_rounds(benchmark: Benchmark, sides: Sides) -> Callable[[], Round]:
+def _repeat_void_rounds(benchmark: Benchmark, sides: Sides) -> Callable[..., Round]:
     voids = 0
     letters = order(benchmark.pairs)
 
-    def play() -> Round:
+    def play(*, with_limit: bool) -> Round:
         nonlocal voids, letters
         while True:
             try:
-                return play_round(sides, letters, benchmark.pairs)
+                return play_round(sides, letters, benchmark.pairs, with_limit=with_limit)
             except VoidError:
                 voids += 1
                 if voids > VOID_MAX:
@@ -357,41 +360,44 @@ def frozen_heap() -> Generator[None]:
         gc.unfreeze()
 
 
-def throughput(items: int, *, took_s: float, cpu_s: float) -> Sample:
+def throughput(items: int, spent: Spent) -> Sample:
     """Return items a second, of wall time and of processor time."""
     return Sample(
-        figure=items / took_s, spent=items / cpu_s, items=items, cpu_us=cpu_s / items * 1e6
+        figure=items / spent.took_s,
+        spent=items / spent.cpu_s,
+        items=items,
+        cpu_us=spent.cpu_s / items * 1e6,
     )
 
 
 def rate(items: int, work: Callable[[], int], processes: Processes) -> Sample:
     """Return items a second of that work; void unless it says that it did them all."""
     with frozen_heap():
-        cpu, started = processes.cpu_s(), time.perf_counter()
+        start = processes.read()
         done = work()
-        took, used = time.perf_counter() - started, processes.cpu_s() - cpu
+        spent = processes.since(start)
     counted(done, items)
-    return throughput(items, took_s=took, cpu_s=used)
+    return throughput(items, spent)
 
 
 def lasting(items: int, work: Callable[[], int], processes: Processes, *, times: int = 1) -> Sample:
     """Return the milliseconds of that work, the mean of so many times."""
     with frozen_heap():
-        cpu, started = processes.cpu_s(), time.perf_counter()
+        start = processes.read()
         for _ in range(times):
             counted(work(), items)
-        took, used = time.perf_counter() - started, processes.cpu_s() - cpu
+        spent = processes.since(start)
     return Sample(
-        figure=took / times * 1e3,
-        spent=used / times * 1e3,
+        figure=spent.took_s / times * 1e3,
+        spent=spent.cpu_s / times * 1e3,
         items=items * times,
-        cpu_us=used / (items * times) * 1e6,
+        cpu_us=spent.cpu_s / (items * times) * 1e6,
     )
 
 
-def latency(took_ms: Sequence[float], *, cpu_s: float, warm: int) -> Sample:
+def latency(took_ms: Sequence[float], spent: Spent, *, warm: int) -> Sample:
     """Return the 95th percentile after so many warm ones, and what an item cost in all."""
-    used_ms = cpu_s / len(took_ms) * 1e3
+    used_ms = spent.cpu_s / len(took_ms) * 1e3
     return Sample(
         figure=percentile(took_ms[warm:], 0.95),
         spent=used_ms,
