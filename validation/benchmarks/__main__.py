@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,30 +50,27 @@ def chosen(names: str) -> Sequence[Benchmark]:
 
 def measure(
     benchmarks: Sequence[Benchmark], lab: Lab, seconds_max: float, console: Console
-) -> list[Result]:
-    """Every result, with what the machine was doing meanwhile."""
+) -> Iterator[Result]:
+    """Yield every result as it comes, with what the machine was doing meanwhile."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         TextColumn("{task.completed} rounds"),
         TimeElapsedColumn(),
     )
-    results: list[Result] = []
     with Progress(*columns, console=console) as progress:
         for benchmark in benchmarks:
             shown = f"{benchmark.id} {benchmark.title}"
             task = progress.add_task(escape(shown), total=None)
             result = run(benchmark, lab, seconds_max, tell=lambda task=task: progress.advance(task))
-            results.append(
-                msgspec.structs.replace(
-                    result,
-                    at=datetime.now(UTC).isoformat(timespec="minutes"),  # noqa: TID251 - the composition root
-                    commit=commit(),
-                    load_average=load_average(),
-                )
+            progress.remove_task(task)
+            progress.print(f"{benchmark.id:4}{escape(record.judged(result))}")
+            yield msgspec.structs.replace(
+                result,
+                at=datetime.now(UTC).isoformat(timespec="minutes"),  # noqa: TID251 - the composition root
+                commit=commit(),
+                load_average=load_average(),
             )
-            progress.stop_task(task)
-    return results
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -120,6 +117,7 @@ def main(*, only: str, seconds: float, listed: bool, recorded: bool) -> None:
     """Exit 1 where a gate is missed, 2 where nothing could be measured."""
     console = Console()
     console.width = max(console.width, WIDTH_MIN)
+    folders = [record.SCRATCH, *([record.REFERENCE] if recorded else [])]
     try:
         benchmarks = chosen(only)
         if listed:
@@ -130,13 +128,14 @@ def main(*, only: str, seconds: float, listed: bool, recorded: bool) -> None:
         settings = from_env(os.environ)  # noqa: TID251 - the composition root of this command
         lab = Lab(settings)
         lab.clean()
-        results = measure(benchmarks, lab, seconds, console)
+        results: list[Result] = []
+        for result in measure(benchmarks, lab, seconds, console):
+            results.append(result)
+            for folder in folders:  # one by one: who interrupts the rest keeps what there is
+                keep([result], folder)
     except HelixError as error:
         console.print(f"{error.message}", style="red", highlight=False)
         sys.exit(2)
-    folders = [record.SCRATCH, *([record.REFERENCE] if recorded else [])]
-    for folder in folders:
-        keep(results, folder)
     console.print(table(results))
     console.print(record.summary(results), highlight=False)
     for folder in folders:

@@ -25,7 +25,7 @@ from validation.benchmarks.statistic import (
     ratio_interval,
 )
 
-SECONDS_MAX = 25.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
+SECONDS_MAX = 20.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
 WIDTH_MAX = 0.10  # of an interval that decides: of its lower end, or of what a difference may be
 VOID_MAX = 3  # rounds of a benchmark whose count at the sink was wrong
 
