@@ -1,6 +1,7 @@
 """W: what the REST edge costs, beside the server's own speed and beside the usual framework."""
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -35,15 +36,14 @@ from validation.benchmarks.runner import (
     Sample,
     Sides,
     counted,
-    frozen_heap,
     latency,
     throughput,
 )
 
-REQUESTS = 1_000
+REQUESTS = 400
 WARM_REQUESTS = 200
 BATCH_EVENTS = 1_000
-BATCHES = 10
+BATCHES = 4
 BODIES = 1_000
 PARTITIONS = 16
 RATE_HZ = 500
@@ -96,7 +96,8 @@ def flooded(
 ) -> Sample:
     """Events a second; the processor time is that of the server and of what is behind it."""
     involved = server.processes() + behind
-    with frozen_heap(), on_core():
+    gc.collect()
+    with on_core():
         start = involved.read()
         accepted = flood(server, requests, total)
         spent = involved.since(start)
@@ -187,7 +188,8 @@ def _real_log(lab: Lab, name: str) -> Generator[dict[str, str]]:
 
 def answered(server: Server, requests: Sequence[bytes]) -> Sample:
     """p95 from the moment a request was due to its answer."""
-    with frozen_heap(), on_core():
+    gc.collect()
+    with on_core():
         start = server.processes().read()
         took = paced(server, requests, rate_hz=RATE_HZ, total=PACED_REQUESTS)
         spent = server.processes().since(start)
@@ -214,15 +216,15 @@ def acknowledged(settings: Kafka, topic: str, values: Sequence[tuple[bytes, byte
 
     thread = threading.Thread(target=poll)
     thread.start()
-    with frozen_heap():
-        start, started = own().read(), time.monotonic()
-        for number, at in enumerate(schedule(RATE_HZ, PACED_REQUESTS)):
-            while (left := started + at - time.monotonic()) > 0:
-                time.sleep(min(left, TICK_S))
-            key, value = values[number % len(values)]
-            producer.produce(topic, value, key, on_delivery=told(started + at))
-        producer.flush(WAIT_S_MAX)
-        spent = own().since(start)
+    gc.collect()
+    start, started = own().read(), time.monotonic()
+    for number, at in enumerate(schedule(RATE_HZ, PACED_REQUESTS)):
+        while (left := started + at - time.monotonic()) > 0:
+            time.sleep(min(left, TICK_S))
+        key, value = values[number % len(values)]
+        producer.produce(topic, value, key, on_delivery=told(started + at))
+    producer.flush(WAIT_S_MAX)
+    spent = own().since(start)
     stopped.set()
     thread.join()
     counted(len(took), PACED_REQUESTS)

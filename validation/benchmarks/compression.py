@@ -23,7 +23,7 @@ SENTENCES = 1_000
 SENTENCE_CHARACTERS = 120
 KEPT = 100  # sentences of a summary
 MESSAGES = 1_000
-ADDED = 4
+ADDED = 2
 SHARE = 0.3  # of the tokens, the budget
 STEPS = 200
 SPEARMAN_MIN = 0.99
@@ -92,7 +92,7 @@ def x1(lab: Lab) -> Generator[Sides]:
     agreed = spearman(lexrank(texts), dense(texts))
     yield Sides(
         lambda: lasting(SENTENCES, lambda: summarised(texts), own()),
-        lambda: lasting(SENTENCES, lambda: len(lexrank(texts)), own(), times=20),
+        lambda: lasting(SENTENCES, lambda: len(lexrank(texts)), own(), times=10),
         asides=[
             Aside("Spearman to LexRank by its definition", agreed, Gate("at least", SPEARMAN_MIN))
         ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 import multiprocessing
@@ -39,19 +40,18 @@ from validation.benchmarks.runner import (
     Sample,
     Sides,
     counted,
-    frozen_heap,
     latency,
     rate,
     throughput,
 )
 
 PARTITIONS = 16  # as the topic of conversations
-MESSAGES = 8_000
+MESSAGES = 4_000
 CHUNK = 500  # events of one `publish`, as a batch request has
-PUBLISHERS = 16  # requests in flight
+PUBLISHERS = 8  # requests in flight
 CONVERSATIONS = 400
 DRAIN_RECORDS = 1_000
-READ_MESSAGES = 32_000
+READ_MESSAGES = 24_000
 RATE_HZ = 10_000
 TICK_S = 0.001
 PACED_S = 1.5
@@ -300,11 +300,11 @@ def _worked(settings: Settings, topic: str, group: str, involved: Processes) -> 
         readiness=Readiness((group,)),
     )
     thread = threading.Thread(target=loop.run)
-    with frozen_heap():
-        thread.start()
-        stop.wait(WAIT_S_MAX)
-        stop.set()
-        thread.join(WAIT_S_MAX)
+    gc.collect()
+    thread.start()
+    stop.wait(WAIT_S_MAX)
+    stop.set()
+    thread.join(WAIT_S_MAX)
     return sink.sample()
 
 
@@ -320,7 +320,8 @@ def _gathered(settings: Kafka, topic: str, group: str, involved: Processes) -> S
         save=lambda batches: sink.add(sum(len(batch.events) for batch in batches.values())),
     )
     until = time.monotonic() + WAIT_S_MAX
-    with frozen_heap(), contextlib.closing(consumer):
+    gc.collect()
+    with contextlib.closing(consumer):
         consumer.subscribe([topic], on_assign=loop.assign, on_revoke=loop.revoke)
         while not stop.is_set() and time.monotonic() < until:
             loop.gather()
@@ -343,14 +344,14 @@ def _dropped(settings: Kafka, topic: str, involved: Processes) -> Sample:
         ),
         logger=None,
     )
-    with frozen_heap():
-        consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-        first = done = len(consumer.consume(DRAIN_RECORDS, timeout=WAIT_S_MAX))
-        start = involved.read()
-        while done < READ_MESSAGES and time.perf_counter() - start.at_s < WAIT_S_MAX:
-            done += len(consumer.consume(DRAIN_RECORDS, timeout=0.1))
-        spent = involved.since(start)
-        consumer.close()
+    gc.collect()
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
+    first = done = len(consumer.consume(DRAIN_RECORDS, timeout=WAIT_S_MAX))
+    start = involved.read()
+    while done < READ_MESSAGES and time.perf_counter() - start.at_s < WAIT_S_MAX:
+        done += len(consumer.consume(DRAIN_RECORDS, timeout=0.1))
+    spent = involved.since(start)
+    consumer.close()
     counted(done, READ_MESSAGES)
     return throughput(done - first, spent)
 
@@ -509,10 +510,10 @@ def _heard(lab: Lab, topic: str, send: Callable[[], int]) -> Sample:
     listener.start()
     try:
         _received(here)
-        with frozen_heap():
-            start = own().read()
-            counted(send(), expected)
-            spent = own().since(start)
+        gc.collect()
+        start = own().read()
+        counted(send(), expected)
+        spent = own().since(start)
         took: list[float] = _received(here)
     finally:
         listener.join(WAIT_S_MAX)

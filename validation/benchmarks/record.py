@@ -25,8 +25,9 @@ time that somebody waits for is judged by the *wall time*, with the ratio of CPU
 
 The interval is Wilcoxon's signed-rank interval of the rounds' paired ratios (of their logarithms),
 each look at 99 %, of all looks together at 95 %. There are {ROUNDS_MIN} to {ROUNDS_MAX} rounds,
-until the interval is narrower than {WIDTH_MAX:.0%} with the gate outside of it, or the time is up:
-then the benchmark is *undecided*, whatever its middle says. *Of the limit* is how near A comes to a
+until the interval is narrower than {WIDTH_MAX:.0%} with the gate outside of it, or the time is up.
+Then it decides if the gate is outside of it, a wall time only if it is as narrow as well; else the
+benchmark is *undecided*, whatever its middle says. *Of the limit* is how near A comes to a
 way that does the least that physics lets it, decoding and promising nothing: recorded, not judged.
 """
 

@@ -26,7 +26,7 @@ from validation.benchmarks.statistic import (
 )
 
 SECONDS_MAX = 20.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
-WIDTH_MAX = 0.10  # of an interval that decides: of its lower end, or of what a difference may be
+WIDTH_MAX = 0.10  # of an interval: of its lower end, or of what a difference may be
 VOID_MAX = 3  # rounds of a benchmark whose count at the sink was wrong
 
 Comparison = Literal["ratio", "difference"]
@@ -213,7 +213,8 @@ def play_rounds(
         # The limit decides nothing: a few rounds tell how far it is.
         rounds.append(play_valid_round(with_limit=len(rounds) < ROUNDS_MIN))
         tell()
-        if len(rounds) in LOOKS and is_settled(benchmark, compare_all(benchmark, rounds)):
+        values = compare_all(benchmark, rounds)
+        if len(rounds) in LOOKS and not doubt(benchmark, values, precise=True):
             break
         if len(rounds) >= ROUNDS_MIN and time.monotonic() > until:
             break
@@ -257,46 +258,43 @@ def width(interval: Interval, gate: Gate | None, compared: Comparison) -> float:
     return (interval.high - interval.low) / abs(gate.bound if gate else interval.middle)
 
 
-def doubt(values: Sequence[float], gate: Gate | None, compared: Comparison = "ratio") -> str:
-    """Return why the values decide nothing; empty where they do."""
-    interval = interval_of(values, compared)
+def doubt(benchmark: Benchmark, values: Sequence[float], *, precise: bool) -> str:
+    """Return why the values decide nothing, or are not precise; empty where there is no doubt."""
+    interval = interval_of(values, benchmark.compared)
     if interval is None:
         return f"{len(values)} rounds are too few"
-    wide = width(interval, gate, compared)
-    if wide > WIDTH_MAX:
+    wide = width(interval, benchmark.gate, benchmark.compared)
+    if precise and wide > WIDTH_MAX:
         return f"its interval is {wide:.0%} wide"
-    if gate and interval.holds(gate.bound):
+    if benchmark.gate and interval.holds(benchmark.gate.bound):
         return "the gate lies within its interval"
     return ""
 
 
-def is_settled(benchmark: Benchmark, values: Sequence[float]) -> bool:
-    """Return whether more rounds would change nothing."""
-    return not doubt(values, benchmark.gate, benchmark.compared)
-
-
 def verdict(
-    values: Sequence[float],
-    gate: Gate | None,
-    compared: Comparison = "ratio",
-    asides: Sequence[Aside] = (),
-) -> Verdict:
-    """Judge the gate: met only beyond doubt, and only with every figure beside it."""
-    if gate is None:
-        return Verdict.REPORTED
-    interval = interval_of(values, compared)
-    if interval is None or doubt(values, gate, compared):
-        return Verdict.UNDECIDED
-    held = gate.holds(interval.middle)
+    benchmark: Benchmark, values: Sequence[float], asides: Sequence[Aside] = ()
+) -> tuple[Verdict, str]:
+    """Judge the gate, or say why not: met only beyond doubt, with every figure beside it.
+
+    Processor time decides once the gate is outside of the interval. A latency has to be precise as
+    well: what else the machine does falls on it whole.
+    """
+    if benchmark.gate is None:
+        return Verdict.REPORTED, ""
+    interval = interval_of(values, benchmark.compared)
+    why = doubt(benchmark, values, precise=benchmark.judged_by == "wall time")
+    if interval is None or why:
+        return Verdict.UNDECIDED, why
+    held = benchmark.gate.holds(interval.middle)
     beside = all(aside.gate.holds(aside.value) for aside in asides)
-    return Verdict.MET if held and beside else Verdict.MISSED
+    return (Verdict.MET if held and beside else Verdict.MISSED), ""
 
 
 def run(benchmark: Benchmark, lab: Lab, seconds_max: float, *, tell: Callable[[], None]) -> Result:
     """Prepare, play, judge; what this machine lacks is said, never skipped in silence."""
     started = time.monotonic()
     try:
-        with benchmark.prepare(lab) as sides:
+        with benchmark.prepare(lab) as sides, frozen_heap():
             rounds = play_rounds(benchmark, sides, seconds_max, tell=tell)
             result = _judge(benchmark, sides, rounds)
     except AbsentError as error:
@@ -313,10 +311,9 @@ def _judge(benchmark: Benchmark, sides: Sides, rounds: Sequence[Round]) -> Resul
     other: Measure = "wall time" if benchmark.judged_by == "CPU time" else "CPU time"
     reached = [reach for one in rounds if (reach := one.reach(benchmark.judged_by)) is not None]
     limits = [one.limit.cpu_us for one in rounds if one.limit is not None]
-    judged = verdict(values, benchmark.gate, benchmark.compared, sides.asides)
+    judged, why = verdict(benchmark, values, sides.asides)
     return msgspec.structs.replace(
-        _without_figures(benchmark, judged, ""),
-        why=doubt(values, benchmark.gate, benchmark.compared) if not judged.is_decided else "",
+        _without_figures(benchmark, judged, why),
         interval=interval_of(values, benchmark.compared),
         beside=interval_of(compare_all(benchmark, rounds, other), benchmark.compared),
         reach=statistics.median(reached) if reached else None,
@@ -351,7 +348,7 @@ def _without_figures(benchmark: Benchmark, judged: Verdict, why: str) -> Result:
 
 @contextlib.contextmanager
 def frozen_heap() -> Generator[None]:
-    """Keep the collector from whatever lives already meanwhile."""
+    """Keep the collector from whatever lives already, in all rounds of a benchmark."""
     gc.collect()
     gc.freeze()
     try:
@@ -372,21 +369,21 @@ def throughput(items: int, spent: Spent) -> Sample:
 
 def rate(items: int, work: Callable[[], int], processes: Processes) -> Sample:
     """Return items a second of that work; void unless it says that it did them all."""
-    with frozen_heap():
-        start = processes.read()
-        done = work()
-        spent = processes.since(start)
+    gc.collect()
+    start = processes.read()
+    done = work()
+    spent = processes.since(start)
     counted(done, items)
     return throughput(items, spent)
 
 
 def lasting(items: int, work: Callable[[], int], processes: Processes, *, times: int = 1) -> Sample:
     """Return the milliseconds of that work, the mean of so many times."""
-    with frozen_heap():
-        start = processes.read()
-        for _ in range(times):
-            counted(work(), items)
-        spent = processes.since(start)
+    gc.collect()
+    start = processes.read()
+    for _ in range(times):
+        counted(work(), items)
+    spent = processes.since(start)
     return Sample(
         figure=spent.took_s / times * 1e3,
         spent=spent.cpu_s / times * 1e3,
