@@ -571,6 +571,8 @@ BENCHMARKS = (
         processes=WITH_BROKER,
         gate=Gate("at least", 2),
         prepare=k2,
+        why_missed="ready bytes alone take 5.1 us of this process and 1.6 us of the broker in both;"
+        " B checks nothing and keeps no receipts, for which A takes 13.1 us in all and B 21.9 us",
     ),
     Benchmark(
         id="K4",
