@@ -68,10 +68,9 @@ load: $(READY) ## Load it and judge every route: make load USERS=50 MINUTES=3 RE
 	  $(if $(REMOTE),--allow-remote)
 
 .PHONY: bench
-bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K1,W2 ROUNDS=5
+bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K1,W2 SECONDS=60 RECORD=1
 	@$(call stack,exec) -- $(PYTHON) -m validation.benchmarks \
-	  $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
-	@$(PYTHON) docs/generate.py
+	  $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
 .PHONY: topology
 topology: $(READY) ## Print what runs where, how big, on which port

@@ -21,7 +21,6 @@ from validation.benchmarks import record
 REFERENCE = Path(__file__).resolve().parent / "reference"
 HEAD = "<!-- Made by `make docs` from helix/topology/catalog.py: edit that. -->\n\n"
 SETTINGS = "<!-- Made by `make docs` from infra/substrates/wanted.py: edit that. -->\n\n"
-MEASURED = "<!-- Made by `make docs` from benchmarks.json, which `make bench` writes. -->\n\n"
 
 # In the source of a record: a field with the comment beside it, a comment above several fields.
 FIELD = re.compile(r" {4}(?P<name>\w+): [^#]+?(?: {2}# (?P<says>.+))?")
@@ -89,9 +88,9 @@ def pages() -> dict[str, str]:
         "topology.md": _page(HEAD, "Topology", grids(CATALOG)),
         "settings.md": _page(SETTINGS, "Settings of a stack", settings()),
     }
-    measured = record.read(record.RECORD)
+    measured = record.read(REFERENCE / record.FILE)
     if measured is not None:
-        made["benchmarks.md"] = f"{MEASURED}# Benchmarks\n\n{record.page(measured)}"
+        made[record.PAGE] = record.page(measured)
     return made
 
 

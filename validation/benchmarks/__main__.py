@@ -1,8 +1,9 @@
 """`python -m validation.benchmarks`: measure, show, keep; exit 1 where a gate is missed."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,15 +11,15 @@ import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from helix.errors import HelixError, InvalidError
 from helix.settings import from_env
 from validation.benchmarks import api, clickhouse, compression, kafka, record, replay
 from validation.benchmarks.lab import Lab
-from validation.benchmarks.machine import commit, load_average, machine
-from validation.benchmarks.runner import ROUNDS, Benchmark, Result, Verdict, run
+from validation.benchmarks.machine import ROOT, commit, load_average, machine
+from validation.benchmarks.runner import SECONDS_MAX, Benchmark, Result, Verdict, run
 
 ALL: tuple[Benchmark, ...] = (
     *kafka.BENCHMARKS,
@@ -31,7 +32,7 @@ WIDTH_MIN = 120
 COLOURS = {
     Verdict.MET: "green",
     Verdict.MISSED: "red",
-    Verdict.NO_RESULT: "yellow",
+    Verdict.UNDECIDED: "yellow",
     Verdict.REPORTED: "cyan",
     Verdict.ABSENT: "dim",
 }
@@ -48,61 +49,75 @@ def chosen(names: str) -> Sequence[Benchmark]:
 
 
 def measure(
-    benchmarks: Sequence[Benchmark], lab: Lab, rounds: int, console: Console
-) -> list[Result]:
-    """Every result, with what the machine was doing meanwhile."""
+    benchmarks: Sequence[Benchmark], lab: Lab, seconds_max: float, console: Console
+) -> Iterator[Result]:
+    """Yield every result as it comes, with what the machine was doing meanwhile."""
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed} rounds"),
         TimeElapsedColumn(),
     )
-    results: list[Result] = []
     with Progress(*columns, console=console) as progress:
         for benchmark in benchmarks:
             shown = f"{benchmark.id} {benchmark.title}"
-            task = progress.add_task(escape(shown), total=rounds + 1)
-            result = run(benchmark, lab, rounds, told=lambda task=task: progress.advance(task))
-            results.append(
-                msgspec.structs.replace(
-                    result,
-                    at=datetime.now(UTC).isoformat(timespec="minutes"),  # noqa: TID251 - the composition root
-                    commit=commit(),
-                    load_average=load_average(),
-                )
+            task = progress.add_task(escape(shown), total=None)
+            result = run(benchmark, lab, seconds_max, tell=lambda task=task: progress.advance(task))
+            progress.remove_task(task)
+            progress.print(f"{benchmark.id:4}{escape(record.judged(result))}")
+            yield msgspec.structs.replace(
+                result,
+                at=datetime.now(UTC).isoformat(timespec="minutes"),  # noqa: TID251 - the composition root
+                commit=commit(),
+                load_average=load_average(),
             )
-            progress.update(task, completed=rounds + 1)
-    return results
 
 
 def table(results: Sequence[Result]) -> Table:
     """One row a benchmark."""
     rows = Table(box=None)
-    for name in ("id", "what", "gate", "A / B", "lowest to highest", "A", "B", "verdict"):
+    for name in ("id", "what", "gate", "A / B", "interval", "A", "B", "of the limit", "verdict"):
         rows.add_column(name, overflow="fold")
     for result in results:
         rows.add_row(
             result.id,
-            escape(result.title),
+            f"{escape(result.title)} ({result.judged_by})",
             record.gate(result),
             record.compared(result),
             record.bounds(result),
-            f"{record.figure(result.a_figure)} {result.unit}",
-            f"{record.figure(result.b_figure)} {result.unit}",
+            record.side(result, result.a_figure, result.a_cpu_us),
+            record.side(result, result.b_figure, result.b_cpu_us),
+            record.reach(result),
             f"[{COLOURS[result.verdict]}]{escape(record.judged(result))}[/]",
         )
     return rows
 
 
+def keep(results: Sequence[Result], folder: Path) -> None:
+    """Put the results in place of older ones in the folder's record, and write its page."""
+    before = None
+    with contextlib.suppress(msgspec.ValidationError):  # another release's, of another shape
+        before = record.read(folder / record.FILE)
+    ids = [benchmark.id for benchmark in ALL]
+    record.write(record.merged(before, machine(), results, ids), folder)
+
+
 @click.command(help=__doc__)
 @click.option("--only", default="", help="Ids separated by commas: K1,K2.")
-@click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--seconds",
+    default=SECONDS_MAX,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="After which the rounds of a benchmark end, decided or not.",
+)
 @click.option("--list", "listed", is_flag=True, help="Say what there is, measure nothing.")
-@click.option("--out", default=record.RECORD, type=click.Path(path_type=Path), show_default=True)
-def main(*, only: str, rounds: int, listed: bool, out: Path) -> None:
+@click.option("--record", "recorded", is_flag=True, help="Renew the committed record and page.")
+def main(*, only: str, seconds: float, listed: bool, recorded: bool) -> None:
     """Exit 1 where a gate is missed, 2 where nothing could be measured."""
     console = Console()
     console.width = max(console.width, WIDTH_MIN)
+    folders = [record.SCRATCH, *([record.REFERENCE] if recorded else [])]
     try:
         benchmarks = chosen(only)
         if listed:
@@ -113,14 +128,19 @@ def main(*, only: str, rounds: int, listed: bool, out: Path) -> None:
         settings = from_env(os.environ)  # noqa: TID251 - the composition root of this command
         lab = Lab(settings)
         lab.clean()
-        results = measure(benchmarks, lab, rounds, console)
+        results: list[Result] = []
+        for result in measure(benchmarks, lab, seconds, console):
+            results.append(result)
+            for folder in folders:  # one by one: who interrupts the rest keeps what there is
+                keep([result], folder)
     except HelixError as error:
         console.print(f"{error.message}", style="red", highlight=False)
         sys.exit(2)
-    here = machine()
-    kept = record.merged(record.read(out), here, results, [benchmark.id for benchmark in ALL])
-    record.write(kept, out)
     console.print(table(results))
+    console.print(record.summary(results), highlight=False)
+    for folder in folders:
+        shown = folder.relative_to(ROOT)
+        console.print(f"wrote `{shown / record.FILE}`, `{shown / record.PAGE}`", highlight=False)
     sys.exit(any(result.verdict is Verdict.MISSED for result in results))
 
 

@@ -15,6 +15,7 @@ from helix.domain.conversations import within
 from helix.domain.ranking import DAMPING, Ranking, lexrank, words
 from helix.events import Message
 from validation.benchmarks import speech
+from validation.benchmarks.costs import own
 from validation.benchmarks.lab import Lab
 from validation.benchmarks.runner import Aside, Benchmark, Gate, Sides, counted, lasting
 
@@ -22,7 +23,7 @@ SENTENCES = 1_000
 SENTENCE_CHARACTERS = 120
 KEPT = 100  # sentences of a summary
 MESSAGES = 1_000
-ADDED = 20
+ADDED = 2
 SHARE = 0.3  # of the tokens, the budget
 STEPS = 200
 SPEARMAN_MIN = 0.99
@@ -90,9 +91,11 @@ def x1(lab: Lab) -> Generator[Sides]:
     texts = sentences()
     agreed = spearman(lexrank(texts), dense(texts))
     yield Sides(
-        lambda: lasting(SENTENCES, lambda: summarised(texts)),
-        lambda: lasting(SENTENCES, lambda: len(lexrank(texts)), times=20),
-        [Aside("Spearman to LexRank by its definition", agreed, Gate("at least", SPEARMAN_MIN))],
+        lambda: lasting(SENTENCES, lambda: summarised(texts), own()),
+        lambda: lasting(SENTENCES, lambda: len(lexrank(texts)), own(), times=10),
+        asides=[
+            Aside("Spearman to LexRank by its definition", agreed, Gate("at least", SPEARMAN_MIN))
+        ],
     )
 
 
@@ -121,7 +124,7 @@ def x3(lab: Lab) -> Generator[Sides]:
             found(Ranking.of(said[:length]))
         return ADDED
 
-    yield Sides(lambda: lasting(ADDED, added), lambda: lasting(ADDED, anew))
+    yield Sides(lambda: lasting(ADDED, added, own()), lambda: lasting(ADDED, anew, own()))
 
 
 @contextlib.contextmanager
@@ -139,12 +142,13 @@ def x4(lab: Lab) -> Generator[Sides]:
         return len(within(anew, tokens_max))
 
     yield Sides(
-        lambda: lasting(len(kept), lambda: len(within(said, tokens_max)), times=20),
-        lambda: lasting(len(kept), again),
-        [Aside("error of the count", error, Gate("at most", TOLERATED))],
+        lambda: lasting(len(kept), lambda: len(within(said, tokens_max)), own(), times=200),
+        lambda: lasting(len(kept), again, own()),
+        asides=[Aside("error of the count", error, Gate("at most", TOLERATED))],
     )
 
 
+ALONE = "this process"
 BENCHMARKS = (
     Benchmark(
         id="X1",
@@ -153,8 +157,8 @@ BENCHMARKS = (
         b="our LexRank, the words of every sentence found anew",
         unit="ms",
         counted="every sentence ranked",
+        processes=ALONE,
         gate=Gate("at least", 100),
-        pairs=1,
         prepare=x1,
     ),
     Benchmark(
@@ -164,6 +168,7 @@ BENCHMARKS = (
         b="`Ranking.of` all of them, as often",
         unit="ms",
         counted="every message ranked",
+        processes=ALONE,
         gate=Gate("at most", 0.15),
         prepare=x3,
     ),
@@ -174,6 +179,7 @@ BENCHMARKS = (
         b="the same after counting every message with tiktoken",
         unit="ms",
         counted="the same messages kept",
+        processes=ALONE,
         gate=Gate("at most", 0.2),
         prepare=x4,
     ),

@@ -15,8 +15,9 @@ from typing import cast
 
 import uvloop
 
+from validation.benchmarks.costs import Processes
+from validation.benchmarks.errors import VoidError
 from validation.benchmarks.machine import ROOT
-from validation.benchmarks.runner import VoidError
 
 CORE = 1
 SERVER_CORE = 0
@@ -40,13 +41,11 @@ class Server:
     process: subprocess.Popen[bytes]
     address: tuple[str, int]
 
-    def cpu_s(self) -> float:
-        """The processor time it has used; void when it ended."""
+    def processes(self) -> Processes:
+        """Return the process that was started; void when it ended."""
         if self.process.poll() is not None:
             raise VoidError(f"the server ended with {self.process.returncode}")
-        with open(f"/proc/{self.process.pid}/stat", "rb") as file:  # noqa: PTH123 - read at once
-            fields = file.read().rpartition(b")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return Processes((self.process.pid,))
 
 
 @contextmanager

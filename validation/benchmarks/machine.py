@@ -24,6 +24,7 @@ MEASURED = (
     "scipy",
     "tiktoken",
     "fastapi",
+    "aiokafka",
     "pydantic",
     "sumy",
 )

@@ -10,8 +10,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from validation.benchmarks.errors import AbsentError, VoidError
 from validation.benchmarks.load import SERVER_CORE, STOP_S_MAX, Server
-from validation.benchmarks.runner import AbsentError, VoidError
 
 CONNECTIONS_MAX = 1024
 START_S_MAX = 5.0

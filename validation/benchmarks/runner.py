@@ -13,11 +13,24 @@ from typing import Literal
 import msgspec
 
 from helix.errors import HelixError
+from validation.benchmarks.costs import Processes, Spent
+from validation.benchmarks.errors import AbsentError, VoidError
 from validation.benchmarks.lab import Lab
+from validation.benchmarks.statistic import (
+    LOOKS,
+    ROUNDS_MAX,
+    ROUNDS_MIN,
+    Interval,
+    difference_interval,
+    ratio_interval,
+)
 
-ROUNDS = 5  # that count; the one before them is dropped
-SPREAD_MAX = 0.25  # of the per-round ratios: above it there is no result
+SECONDS_MAX = 20.0  # after which the rounds of a benchmark end, at `ROUNDS_MIN` at the earliest
+WIDTH_MAX = 0.10  # of an interval: of its lower end, or of what a difference may be
 VOID_MAX = 3  # rounds of a benchmark whose count at the sink was wrong
+
+Comparison = Literal["ratio", "difference"]
+Measure = Literal["CPU time", "wall time"]
 
 
 class Verdict(StrEnum):
@@ -25,25 +38,23 @@ class Verdict(StrEnum):
 
     MET = "met"
     MISSED = "missed"
-    NO_RESULT = "no result"
+    UNDECIDED = "undecided"
     REPORTED = "reported"
     ABSENT = "absent"
 
-
-class VoidError(Exception):
-    """A timed part did not do what it was timed for: its round does not count."""
-
-
-class AbsentError(Exception):
-    """What the benchmark compares with is not on the machine."""
+    @property
+    def is_decided(self) -> bool:
+        """Whether a gate was judged."""
+        return self in {Verdict.MET, Verdict.MISSED}
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One timed part: its figure in the benchmark's unit, and what an item cost."""
+    """One timed part: its figure in the benchmark's unit, by the clock and by processor time."""
 
     figure: float
+    spent: float  # the figure as it were, had the clock run only while our processes did
     items: int
-    cpu_us: float | None = None  # of one item, in the process that works
+    cpu_us: float  # of one item, in all processes that are counted
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -70,10 +81,11 @@ class Aside(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both ways, ready to be timed."""
+    """Both ways, ready to be timed, and where it is known the way that cannot be beaten."""
 
     a: Callable[[], Sample]
     b: Callable[[], Sample]
+    limit: Callable[[], Sample] | None = None
     asides: Sequence[Aside] = ()
 
 
@@ -87,24 +99,33 @@ class Benchmark:
     b: str
     unit: str  # of the figures: `events/s`, `ms`
     counted: str  # what is checked within every timed part
+    processes: str  # whose processor time is counted
     gate: Gate | None  # None: reported only
     prepare: Callable[[Lab], AbstractContextManager[Sides]]
-    compared: Literal["ratio", "difference"] = "ratio"
-    pairs: int = 2  # A and B alternate so often within a round
-    limit: str = ""  # what holds A back where it misses, known from a profile
+    judged_by: Measure = "CPU time"
+    compared: Comparison = "ratio"
+    pairs: int = 1  # A and B alternate so often within a round
+    limit: str = ""  # what does the least that physics lets it: recorded beside, never judged
+    why_missed: str = ""  # what holds A back where it misses, known from a profile
 
 
 class Round(msgspec.Struct, frozen=True):
-    """Both figures of one round, each the mean of its parts."""
+    """The figures of one round, each the mean of its parts."""
 
     a: Sample
     b: Sample
+    limit: Sample | None = None
 
-    def compared(self, how: Literal["ratio", "difference"]) -> float:
-        """A over B, or A less B."""
-        if how == "ratio":
-            return self.a.figure / self.b.figure
-        return self.a.figure - self.b.figure
+    def compare(self, how: Comparison, measure: Measure) -> float:
+        """Return A over B, or A less B."""
+        a, b = figure_of(self.a, measure), figure_of(self.b, measure)
+        return a / b if how == "ratio" else a - b
+
+    def reach(self, measure: Measure) -> float | None:
+        """Return A over the limit; None where there is none."""
+        if self.limit is None:
+            return None
+        return figure_of(self.a, measure) / figure_of(self.limit, measure)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -116,30 +137,37 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     b: str
     unit: str
     counted: str
-    compared: Literal["ratio", "difference"]
+    processes: str
+    judged_by: Measure
+    compared: Comparison
     gate: str
     verdict: Verdict
-    why: str = ""  # there is no result, or the benchmark is absent
+    why: str = ""  # it is undecided, or absent
     limit: str = ""
-    values: tuple[float, ...] = ()  # one a round that counts
+    why_missed: str = ""
+    interval: Interval | None = None  # of what is judged
+    beside: Interval | None = None  # of the other of both measures
+    reach: float | None = None  # A over the limit, the middle of the rounds
+    values: tuple[float, ...] = ()  # what is judged, one a round
     a_figure: float = 0.0
     b_figure: float = 0.0
-    a_cpu_us: float | None = None
-    b_cpu_us: float | None = None
+    a_cpu_us: float = 0.0
+    b_cpu_us: float = 0.0
+    limit_cpu_us: float = 0.0
     asides: tuple[Aside, ...] = ()
     took_s: float = 0.0
     at: str = ""
     commit: str = ""
     load_average: float = 0.0
 
-    @property
-    def median(self) -> float:
-        """The middle of the rounds; 0 where there is none."""
-        return statistics.median(self.values) if self.values else 0.0
+
+def figure_of(sample: Sample, measure: Measure) -> float:
+    """Return the sample's figure by that measure."""
+    return sample.spent if measure == "CPU time" else sample.figure
 
 
 def order(pairs: int) -> Iterator[str]:
-    """`A B B A A B B A ...`, a round after the other, without an end."""
+    """Yield `A B B A A B B A ...`, a round after the other, without an end."""
     letters = "AB"
     while True:
         for _ in range(pairs):
@@ -148,107 +176,158 @@ def order(pairs: int) -> Iterator[str]:
 
 
 def mean(samples: Sequence[Sample]) -> Sample:
-    """One sample for several parts of a round."""
-    costs = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
+    """Return one sample for several parts of a round."""
     return Sample(
         figure=statistics.fmean(sample.figure for sample in samples),
+        spent=statistics.fmean(sample.spent for sample in samples),
         items=sum(sample.items for sample in samples),
-        cpu_us=statistics.fmean(costs) if costs else None,
+        cpu_us=statistics.fmean(sample.cpu_us for sample in samples),
     )
 
 
-def played(sides: Sides, letters: Iterator[str], pairs: int) -> Round:
-    """One round in the order of the letters."""
-    found: dict[str, list[Sample]] = {"A": [], "B": []}
+def play_round(
+    sides: Sides, letters: Iterator[str], pairs: int, *, with_limit: bool = True
+) -> Round:
+    """Play one round in the order of the letters, the limit after them."""
+    samples: dict[str, list[Sample]] = {"A": [], "B": []}
     for _ in range(2 * pairs):
         letter = next(letters)
-        found[letter].append(sides.a() if letter == "A" else sides.b())
-    return Round(mean(found["A"]), mean(found["B"]))
+        samples[letter].append(sides.a() if letter == "A" else sides.b())
+    limit = sides.limit() if sides.limit and with_limit else None
+    return Round(mean(samples["A"]), mean(samples["B"]), limit)
 
 
-def rounds(
-    benchmark: Benchmark, sides: Sides, count: int, *, told: Callable[[], None]
+def play_rounds(
+    benchmark: Benchmark, sides: Sides, seconds_max: float, *, tell: Callable[[], None]
 ) -> list[Round]:
-    """So many rounds after a dropped first one; `VoidError` when too many of them were void."""
-    letters = order(benchmark.pairs)
-    done: list[Round] = []
+    """Play rounds until they settle the matter or the time is up; the first one is dropped.
+
+    `VoidError` when too many of them were void.
+    """
+    play_valid_round = _repeat_void_rounds(benchmark, sides)
+    play_valid_round(with_limit=True)
+    tell()
+    until = time.monotonic() + seconds_max
+    rounds: list[Round] = []
+    while len(rounds) < ROUNDS_MAX:
+        # The limit decides nothing: a few rounds tell how far it is.
+        rounds.append(play_valid_round(with_limit=len(rounds) < ROUNDS_MIN))
+        tell()
+        values = compare_all(benchmark, rounds)
+        if len(rounds) in LOOKS and not doubt(benchmark, values, precise=True):
+            break
+        if len(rounds) >= ROUNDS_MIN and time.monotonic() > until:
+            break
+    return rounds
+
+
+def _repeat_void_rounds(benchmark: Benchmark, sides: Sides) -> Callable[..., Round]:
     voids = 0
-    while len(done) < count + 1:
-        try:
-            done.append(played(sides, letters, benchmark.pairs))
-            told()
-        except VoidError:
-            voids += 1
-            if voids > VOID_MAX:
-                raise
-            letters = order(benchmark.pairs)
-    return done[1:]
+    letters = order(benchmark.pairs)
+
+    def play(*, with_limit: bool) -> Round:
+        nonlocal voids, letters
+        while True:
+            try:
+                return play_round(sides, letters, benchmark.pairs, with_limit=with_limit)
+            except VoidError:
+                voids += 1
+                if voids > VOID_MAX:
+                    raise
+                letters = order(benchmark.pairs)
+
+    return play
 
 
-def spread(
-    values: Sequence[float], gate: Gate | None, compared: Literal["ratio", "difference"]
-) -> float:
-    """How far apart the rounds are: of their median, or for differences of what is allowed."""
-    unit = statistics.median(values)
-    if compared == "difference" and gate is not None:
-        unit = gate.bound
-    return (max(values) - min(values)) / abs(unit) if unit else float("inf")
+def compare_all(
+    benchmark: Benchmark, rounds: Sequence[Round], measure: Measure | None = None
+) -> list[float]:
+    """Return each round's ratio or difference, by what is judged unless a measure is given."""
+    return [one.compare(benchmark.compared, measure or benchmark.judged_by) for one in rounds]
+
+
+def interval_of(values: Sequence[float], compared: Comparison) -> Interval | None:
+    """Return the interval of the rounds' values; None where there are too few."""
+    return ratio_interval(values) if compared == "ratio" else difference_interval(values)
+
+
+def width(interval: Interval, gate: Gate | None, compared: Comparison) -> float:
+    """Return the interval's width: of its lower end, or for differences of what is allowed."""
+    if compared == "ratio":
+        return interval.high / interval.low - 1
+    return (interval.high - interval.low) / abs(gate.bound if gate else interval.middle)
+
+
+def doubt(benchmark: Benchmark, values: Sequence[float], *, precise: bool) -> str:
+    """Return why the values decide nothing, or are not precise; empty where there is no doubt."""
+    interval = interval_of(values, benchmark.compared)
+    if interval is None:
+        return f"{len(values)} rounds are too few"
+    wide = width(interval, benchmark.gate, benchmark.compared)
+    if precise and wide > WIDTH_MAX:
+        return f"its interval is {wide:.0%} wide"
+    if benchmark.gate and interval.holds(benchmark.gate.bound):
+        return "the gate lies within its interval"
+    return ""
 
 
 def verdict(
-    values: Sequence[float],
-    gate: Gate | None,
-    compared: Literal["ratio", "difference"] = "ratio",
-    asides: Sequence[Aside] = (),
-) -> Verdict:
-    """A gate is met only by rounds that agree, and only with every figure beside it."""
-    if gate is None:
-        return Verdict.REPORTED
-    if spread(values, gate, compared) > SPREAD_MAX:
-        return Verdict.NO_RESULT
-    held = gate.holds(statistics.median(values))
+    benchmark: Benchmark, values: Sequence[float], asides: Sequence[Aside] = ()
+) -> tuple[Verdict, str]:
+    """Judge the gate, or say why not: met only beyond doubt, with every figure beside it.
+
+    Processor time decides once the gate is outside of the interval. A latency has to be precise as
+    well: what else the machine does falls on it whole.
+    """
+    if benchmark.gate is None:
+        return Verdict.REPORTED, ""
+    interval = interval_of(values, benchmark.compared)
+    why = doubt(benchmark, values, precise=benchmark.judged_by == "wall time")
+    if interval is None or why:
+        return Verdict.UNDECIDED, why
+    held = benchmark.gate.holds(interval.middle)
     beside = all(aside.gate.holds(aside.value) for aside in asides)
-    return Verdict.MET if held and beside else Verdict.MISSED
+    return (Verdict.MET if held and beside else Verdict.MISSED), ""
 
 
-def run(benchmark: Benchmark, lab: Lab, count: int, *, told: Callable[[], None]) -> Result:
+def run(benchmark: Benchmark, lab: Lab, seconds_max: float, *, tell: Callable[[], None]) -> Result:
     """Prepare, play, judge; what this machine lacks is said, never skipped in silence."""
     started = time.monotonic()
     try:
-        with benchmark.prepare(lab) as sides:
-            found = rounds(benchmark, sides, count, told=told)
-            result = _judged(benchmark, sides, found)
+        with benchmark.prepare(lab) as sides, frozen_heap():
+            rounds = play_rounds(benchmark, sides, seconds_max, tell=tell)
+            result = _judge(benchmark, sides, rounds)
     except AbsentError as error:
-        result = _empty(benchmark, Verdict.ABSENT, str(error))
+        result = _without_figures(benchmark, Verdict.ABSENT, str(error))
     except VoidError as error:
-        result = _empty(benchmark, Verdict.NO_RESULT, f"void: {error}")
+        result = _without_figures(benchmark, Verdict.UNDECIDED, f"void: {error}")
     except HelixError as error:  # the others are measured all the same
-        result = _empty(benchmark, Verdict.NO_RESULT, error.message)
+        result = _without_figures(benchmark, Verdict.UNDECIDED, error.message)
     return msgspec.structs.replace(result, took_s=round(time.monotonic() - started, 1))
 
 
-def _judged(benchmark: Benchmark, sides: Sides, found: Sequence[Round]) -> Result:
-    values = tuple(one.compared(benchmark.compared) for one in found)
-    apart = spread(values, benchmark.gate, benchmark.compared)
-    judged = verdict(values, benchmark.gate, benchmark.compared, sides.asides)
+def _judge(benchmark: Benchmark, sides: Sides, rounds: Sequence[Round]) -> Result:
+    values = compare_all(benchmark, rounds)
+    other: Measure = "wall time" if benchmark.judged_by == "CPU time" else "CPU time"
+    reached = [reach for one in rounds if (reach := one.reach(benchmark.judged_by)) is not None]
+    limits = [one.limit.cpu_us for one in rounds if one.limit is not None]
+    judged, why = verdict(benchmark, values, sides.asides)
     return msgspec.structs.replace(
-        _empty(benchmark, judged, ""),
-        why=f"rounds {apart:.0%} apart" if judged is Verdict.NO_RESULT else "",
+        _without_figures(benchmark, judged, why),
+        interval=interval_of(values, benchmark.compared),
+        beside=interval_of(compare_all(benchmark, rounds, other), benchmark.compared),
+        reach=statistics.median(reached) if reached else None,
         values=tuple(round(value, 4) for value in values),
-        a_figure=statistics.median(one.a.figure for one in found),
-        b_figure=statistics.median(one.b.figure for one in found),
-        a_cpu_us=_middle([one.a.cpu_us for one in found]),
-        b_cpu_us=_middle([one.b.cpu_us for one in found]),
+        a_figure=statistics.median(one.a.figure for one in rounds),
+        b_figure=statistics.median(one.b.figure for one in rounds),
+        a_cpu_us=statistics.median(one.a.cpu_us for one in rounds),
+        b_cpu_us=statistics.median(one.b.cpu_us for one in rounds),
+        limit_cpu_us=statistics.median(limits) if limits else 0.0,
         asides=tuple(sides.asides),
     )
 
 
-def _middle(costs: Sequence[float | None]) -> float | None:
-    known = [cost for cost in costs if cost is not None]
-    return statistics.median(known) if known else None
-
-
-def _empty(benchmark: Benchmark, judged: Verdict, why: str) -> Result:
+def _without_figures(benchmark: Benchmark, judged: Verdict, why: str) -> Result:
     return Result(
         id=benchmark.id,
         title=benchmark.title,
@@ -256,9 +335,12 @@ def _empty(benchmark: Benchmark, judged: Verdict, why: str) -> Result:
         b=benchmark.b,
         unit=benchmark.unit,
         counted=benchmark.counted,
+        processes=benchmark.processes,
+        judged_by=benchmark.judged_by,
         compared=benchmark.compared,
         gate=str(benchmark.gate) if benchmark.gate else "",
         limit=benchmark.limit,
+        why_missed=benchmark.why_missed,
         verdict=judged,
         why=why,
     )
@@ -266,7 +348,7 @@ def _empty(benchmark: Benchmark, judged: Verdict, why: str) -> Result:
 
 @contextlib.contextmanager
 def frozen_heap() -> Generator[None]:
-    """Nothing that lives already is looked at by the collector meanwhile."""
+    """Keep the collector from whatever lives already, in all rounds of a benchmark."""
     gc.collect()
     gc.freeze()
     try:
@@ -275,38 +357,59 @@ def frozen_heap() -> Generator[None]:
         gc.unfreeze()
 
 
-def rate(items: int, work: Callable[[], int]) -> Sample:
-    """Items a second of that work; void unless it says that it did them all."""
-    with frozen_heap():
-        cpu, started = time.process_time(), time.perf_counter()
-        done = work()
-        took, used = time.perf_counter() - started, time.process_time() - cpu
+def throughput(items: int, spent: Spent) -> Sample:
+    """Return items a second, of wall time and of processor time."""
+    return Sample(
+        figure=items / spent.took_s,
+        spent=items / spent.cpu_s,
+        items=items,
+        cpu_us=spent.cpu_s / items * 1e6,
+    )
+
+
+def rate(items: int, work: Callable[[], int], processes: Processes) -> Sample:
+    """Return items a second of that work; void unless it says that it did them all."""
+    gc.collect()
+    start = processes.read()
+    done = work()
+    spent = processes.since(start)
     counted(done, items)
-    return Sample(figure=items / took, items=items, cpu_us=used / items * 1e6)
+    return throughput(items, spent)
 
 
-def lasting(items: int, work: Callable[[], int], *, times: int = 1) -> Sample:
-    """Milliseconds of that work, the middle of so many times."""
-    took: list[float] = []
-    with frozen_heap():
-        cpu = time.process_time()
-        for _ in range(times):
-            started = time.perf_counter()
-            done = work()
-            took.append(time.perf_counter() - started)
-            counted(done, items)
-        used = time.process_time() - cpu
-    figure = statistics.median(took) * 1e3
-    return Sample(figure=figure, items=items * times, cpu_us=used / (items * times) * 1e6)
+def lasting(items: int, work: Callable[[], int], processes: Processes, *, times: int = 1) -> Sample:
+    """Return the milliseconds of that work, the mean of so many times."""
+    gc.collect()
+    start = processes.read()
+    for _ in range(times):
+        counted(work(), items)
+    spent = processes.since(start)
+    return Sample(
+        figure=spent.took_s / times * 1e3,
+        spent=spent.cpu_s / times * 1e3,
+        items=items * times,
+        cpu_us=spent.cpu_s / (items * times) * 1e6,
+    )
+
+
+def latency(took_ms: Sequence[float], spent: Spent, *, warm: int) -> Sample:
+    """Return the 95th percentile after so many warm ones, and what an item cost in all."""
+    used_ms = spent.cpu_s / len(took_ms) * 1e3
+    return Sample(
+        figure=percentile(took_ms[warm:], 0.95),
+        spent=used_ms,
+        items=len(took_ms),
+        cpu_us=used_ms * 1e3,
+    )
 
 
 def counted(done: int, expected: int) -> None:
-    """`VoidError` unless exactly so many were done."""
+    """Raise `VoidError` unless exactly so many were done."""
     if done != expected:
         raise VoidError(f"{done} of {expected} were counted")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed."""
+    """Return the value that this share of them does not exceed."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import fastapi
 import msgspec
 import pydantic
 import uvicorn
 import uvloop
+from aiokafka import AIOKafkaProducer
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 import controlplane.app
@@ -207,6 +208,14 @@ class TwinAccepted(TwinPlace):
     events: list[TwinPlace]
 
 
+class TwinLog(Protocol):
+    """Where the twin's events go."""
+
+    async def publish(self, event: TwinEvent) -> TwinPlace:
+        """Return the place of the event once it is acknowledged."""
+        ...
+
+
 class NullTwin:
     """Encodes and acknowledges at once, as `NullLog` does."""
 
@@ -220,13 +229,32 @@ class NullTwin:
         return TwinPlace(event_id=event.event_id, topic=TOPIC, partition=0, offset=self._offset)
 
 
+class AioTwin:
+    """The broker's topic by aiokafka: acknowledged by all replicas, never doubled by retries."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+
+    async def publish(self, event: TwinEvent) -> TwinPlace:
+        """Return the place of the event once all replicas have it."""
+        key = log_key(event.tenant, event.conversation_id).encode()
+        value = event.model_dump_json().encode()
+        placed = await self._producer.send_and_wait(self._topic, value, key)
+        return TwinPlace(
+            event_id=event.event_id,
+            topic=placed.topic,
+            partition=placed.partition,
+            offset=placed.offset,
+        )
+
+
 _bearer = HTTPBearer()
 
 
-def twin(_: EventLog) -> App:
+def twin(log: "TwinLog") -> App:
     """The same route in FastAPI with pydantic, as its manual has it; no figures, no limits."""
     app = fastapi.FastAPI()
-    log = NullTwin()
     keys = {hashlib.sha256(KEY.encode()).hexdigest(): TENANT}
 
     async def tenant(
@@ -275,14 +303,6 @@ def _said(given: NewMessage | TwinMessage, event_id: str, now: int) -> dict[str,
     }
 
 
-APPS: dict[str, Callable[[EventLog], App]] = {
-    "ours": ours,
-    "unmeasured": unmeasured,
-    "bare": Bare,
-    "twin": twin,
-}
-
-
 @asynccontextmanager
 async def null_log() -> AsyncGenerator[EventLog]:
     """A log that keeps nothing."""
@@ -299,16 +319,48 @@ async def real_log(settings: Settings, topic: str) -> AsyncGenerator[EventLog]:
         log.close()
 
 
+@asynccontextmanager
+async def aiokafka_log(settings: Settings, topic: str) -> AsyncGenerator[TwinLog]:
+    """Yield the broker's topic as aiokafka has it, with the settings of our own producer."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        compression_type="lz4",
+        linger_ms=settings.kafka.linger_ms,
+    )
+    await producer.start()
+    try:
+        yield AioTwin(producer, topic)
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def app_of(name: str, settings: Settings, topic: str) -> AsyncGenerator[App]:
+    """Yield the server of that name: over the topic, or over nothing where none is named."""
+    if name == "twin":
+        yield twin(NullTwin())
+    elif name == "aiokafka":
+        async with aiokafka_log(settings, topic) as log:
+            yield twin(log)
+    else:
+        async with real_log(settings, topic) if topic else null_log() as log:
+            yield OURS[name](log)
+
+
+OURS: dict[str, Callable[[EventLog], App]] = {"ours": ours, "unmeasured": unmeasured, "bare": Bare}
+
+
 async def serve(
-    make: Callable[[EventLog], App],
-    opened: AbstractAsyncContextManager[EventLog],
+    opened: AbstractAsyncContextManager[App],
     listening: socket.socket,
 ) -> None:
     """Answer until told to stop."""
     count("")  # the vocabulary is read before the first request needs it
-    async with opened as log:
+    async with opened as app:
         config = uvicorn.Config(
-            make(log),
+            app,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -327,10 +379,10 @@ def main(name: str, descriptor: int) -> None:
     log_as_json()
     env = os.environ  # noqa: TID251 - the composition root of this process
     topic = env.get(TOPIC_NAME, "")
-    opened = real_log(from_env(env), topic) if topic else null_log()
+    opened = app_of(name, from_env(env) if topic else Settings(), topic)
     listening = socket.socket(fileno=descriptor)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(APPS[name], opened, listening))
+        runner.run(serve(opened, listening))
 
 
 if __name__ == "__main__":
