@@ -23,6 +23,10 @@ help: ## Show this help
 setup: ## Fetch and build everything a new machine needs (again: a second)
 	@python3 infra/toolchain/bootstrap.py
 
+# What a target's own programs need, before it starts: infra/toolchain/programs.py names them.
+setup-%:
+	@python3 infra/toolchain/bootstrap.py --for $*
+
 # The Python packages alone: enough for whatever starts no server.
 $(READY): requirements.lock
 	@python3 infra/toolchain/bootstrap.py --python-only
@@ -68,7 +72,7 @@ load: $(READY) ## Load it and judge every route: make load USERS=50 MINUTES=3 RE
 	  $(if $(REMOTE),--allow-remote)
 
 .PHONY: bench
-bench: $(READY) ## Measure ratios beside the running platform: make bench ONLY=K1,W2 SECONDS=60 RECORD=1
+bench: setup-bench ## Measure ratios beside the running platform: make bench ONLY=K1,W2 SECONDS=60 RECORD=1
 	@$(call stack,exec) -- $(PYTHON) -m validation.benchmarks \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
@@ -83,7 +87,7 @@ rehearse: setup ## Upgrade a stack of that version, with data, to this one: make
 ##@ Three servers on this machine
 
 .PHONY: fleet
-fleet: setup ## Three Docker servers in namespaces of their own, and the whole platform on them
+fleet: setup-fleet ## Three Docker servers in namespaces of their own, and the whole platform on them
 	@$(PYTHON) -m infra.fleet deploy
 
 .PHONY: unfleet
@@ -93,13 +97,13 @@ unfleet: $(READY) ## Take the three servers away, with everything on them
 ##@ A Kubernetes control plane on this machine
 
 .PHONY: kube-tools
-kube-tools: setup ## Build what its tests run on: API server, controllers, scheduler
+kube-tools: setup-kube-tools ## Build what its tests run on: API server, controllers, scheduler
 	@$(PYTHON) -m infra.kube tools
 
 ##@ Ask a store
 
 .PHONY: psql
-psql: $(READY) ## PostgreSQL's own shell, or one question: make psql Q="SELECT 1"
+psql: setup-psql ## PostgreSQL's own shell, or one question: make psql Q="SELECT 1"
 	@$(call stack,psql) $(if $(Q),-- "$(Q)")
 
 .PHONY: ch
@@ -127,33 +131,33 @@ check: $(READY) ## Formatting, lint, types, import directions, the catalogue, ge
 	@$(PYTHON) docs/generate.py --check
 
 .PHONY: unit
-unit: $(READY) ## Tests that open no socket
+unit: setup-unit ## Tests that open no socket
 	@.venv/bin/pytest -n 2 --minutes-max 3 tests/unit tests/property tests/contract
 
 # Each part brings up what it needs and takes it away; a part that outgrows its minutes fails.
 part = .venv/bin/pytest -m integration tests/integration/$(1) --minutes-max $(2)
 
 .PHONY: test-alone
-test-alone: setup ## Tests of one server or tool at a time
-	@$(call part,alone,8) -n 2 --dist loadgroup
+test-alone: setup-test-alone ## Tests of one server or tool at a time
+	@$(call part,alone,8) -n 2 --dist loadfile
 
 .PHONY: test-stack
-test-stack: setup ## Tests of the platform on this machine
+test-stack: setup-test-stack ## Tests of the platform on this machine
 	@$(call part,stack,15)
 
 .PHONY: test-fleet
-test-fleet: setup ## Tests of the platform on three Docker servers
+test-fleet: setup-test-fleet ## Tests of the platform on three Docker servers
 	@$(call part,fleet,15)
 
 .PHONY: test-cluster
-test-cluster: setup ## Tests of the platform on Kubernetes
+test-cluster: setup-test-cluster ## Tests of the platform on Kubernetes
 	@$(call part,cluster,8)
 
 .PHONY: integration
 integration: test-alone test-stack test-fleet test-cluster ## All tests on real servers (minutes)
 
 .PHONY: test
-test: check unit integration ## Everything that must pass
+test: setup-test check unit integration ## Everything that must pass
 
 .PHONY: docs
 docs: $(READY) ## Generate the reference pages

@@ -1,9 +1,14 @@
-"""Options of every run of tests."""
+"""What every run of tests does: it keeps to a budget of time, and misses no program in silence."""
 
+import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import pytest
+
+from infra.artifacts.commands import Commands
+from infra.artifacts.debian import hint
+from infra.toolchain import programs
 
 STARTED = pytest.StashKey[float]()
 
@@ -48,3 +53,33 @@ def excess_min(config: pytest.Config) -> float:
     if budget is None or config.stash.get(STARTED, None) is None:
         return 0.0
     return max(0.0, (time.monotonic() - config.stash[STARTED]) / 60 - budget)
+
+
+def pytest_report_collectionfinish(items: Sequence[pytest.Item]) -> list[str]:
+    """Say at the start what stays untested where nothing may be installed, and what would help."""
+    if os.geteuid() == 0:
+        return []
+    untested = [item for item in items if missing(item)]
+    names = sorted({name for item in untested for name in missing(item)} - {"root"})
+    packages = programs.packages(map(programs.program, names))
+    lines = [f"untested: {item.nodeid}" for item in untested]
+    return [*lines, *([hint(packages)] if packages else [])]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test that lacks a program where it may be installed; skip it elsewhere."""
+    if not (names := missing(item)):
+        return
+    reason = f"needs {', '.join(f'`{name}`' for name in names)}"
+    if os.geteuid() != 0:
+        pytest.skip(reason)
+    packages = programs.packages(map(programs.program, names))
+    pytest.fail(f"{reason}: `make test` installs {', '.join(packages)}", pytrace=False)
+
+
+def missing(item: pytest.Item) -> list[str]:
+    """Return what a test needs and this machine lacks; KeyError for a name the table has not."""
+    needed = dict.fromkeys(name for mark in item.iter_markers("needs") for name in mark.args)
+    rights = ["root"] if "root" in needed and os.geteuid() != 0 else []
+    wanted = [programs.program(name) for name in needed if name != "root"]
+    return [*rights, *(absent.name for absent in programs.lacking(wanted, Commands()))]

@@ -307,7 +307,8 @@ class Topology(Record, frozen=True):
         """Return the services of a profile: those of its nouns, and whatever they need."""
         services = {noun.name: noun.services for noun in self.nouns}
         names = {name for noun in self.profile(profile).nouns for name in services[noun]}
-        while more := {need for name in names for need in self.service(name).needs} - names:
+        needs = {service.name: service.needs for service in self.services}
+        while more := {need for name in names for need in needs.get(name, ())} - names:
             names |= more
         return frozenset(names)
 

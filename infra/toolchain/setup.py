@@ -38,7 +38,8 @@ class Setup:
         """0 when everything is there, 1 with a summary when not, 130 when interrupted."""
         for sign in (signal.SIGINT, signal.SIGTERM):
             signal.signal(sign, signal.default_int_handler)
-        todo = [] if python_only else self._todo()
+        serverless = python_only or self._target is Target.UNIT
+        todo = [] if serverless else self._todo()
         try:
             failed = self._prepare(todo, python_only=python_only)
             failed = failed or self._board().run(self._lanes(todo))

@@ -405,7 +405,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loops: None) -> Iterator[Stack]:
     del loops  # only have to be closed
     if not (folder := pulumi_folder()):
-        pytest.skip("no `pulumi` on PATH, and none built yet: `make up` builds it")
+        pytest.fail("no `pulumi` on PATH, and none built yet: `make up` builds it")
     monkeypatch.setenv("PATH", folder, prepend=os.pathsep)
     for name in ("state", "pulumi", "work"):
         (tmp_path / name).mkdir()

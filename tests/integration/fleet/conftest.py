@@ -1,4 +1,4 @@
-"""What the tests of this folder share: the programs that a fleet needs, and one Docker engine.
+"""What the tests of this folder share: one Docker engine.
 
 A module that needs engines of its own says why: it crashes them, or has the whole platform on them.
 """
@@ -20,7 +20,7 @@ from infra.artifacts import fetch
 from infra.artifacts.commands import Commands, on_stderr
 from infra.artifacts.workshop import Workshop
 from infra.certificates.issuing import Pair, Root, issue, new_root
-from infra.fleet import engines, tools
+from infra.fleet import engines
 from infra.fleet.plan import Fleet, Host, Setting
 from tests.integration.fleet.images import smallest_image
 
@@ -55,16 +55,13 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def shop() -> Workshop:
-    """The workshop of this machine, after it installed the programs that a fleet needs."""
-    found = Workshop(fetch.cache_folder(os.environ), on_stderr, Commands())  # noqa: TID251 - the cache of all
-    tools.ensure(found)
-    return found
+    """The workshop of this machine, with the user's own cache."""
+    return Workshop(fetch.cache_folder(os.environ), on_stderr, Commands())  # noqa: TID251 - the cache of all
 
 
 @pytest.fixture(scope="session")
-def lone(shop: Workshop, worker_id: str) -> Iterator[Engine]:
+def lone(worker_id: str) -> Iterator[Engine]:
     """The one engine of all modules that run in this process."""
-    del shop  # only has to have installed it
     number = int(worker_id.removeprefix("gw").replace("master", "0"))
     now = datetime.now(UTC)  # noqa: TID251 - certificates are judged by the machine's own clock
     with tempfile.TemporaryDirectory(prefix="hx-") as short:  # a socket's path must be

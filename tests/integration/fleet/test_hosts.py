@@ -1,7 +1,6 @@
 """The firewall of a prepared server, in a network namespace of its own."""
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,6 @@ TABLES = ("iptables", "ip6tables")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.enable_socket,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.usefixtures("shop"),
 ]
 
 SERVER, OTHERS = "helixhosts", "helixhosts-far"

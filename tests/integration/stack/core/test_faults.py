@@ -287,7 +287,7 @@ def small_disk(stack: Running) -> Generator[Path]:
         if reason := mount("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(home)):
             home.rmdir()
             kept.rename(home)
-            pytest.skip(f"no file system can be mounted here: {reason}")
+            pytest.fail(f"no file system can be mounted here: {reason}")
         replace(kept, home)
     yield home
     with resting(stack, "clickhouse"):
@@ -314,6 +314,7 @@ def replace(source: Path, target: Path) -> None:
         source.rmdir()
 
 
+@pytest.mark.needs("root")
 def test_a_full_disk_of_the_warm_copy_delays_and_loses_nothing(
     stack: Running, small_disk: Path
 ) -> None:
