@@ -67,247 +67,242 @@ async def until(look: Callable[[], Awaitable[T | None]]) -> T:
     return found
 
 
-class WorldPromises:
-    """Inherit it and give `connect` and `name`: every method is one promise."""
+@pytest.mark.anyio
+class LogPromises:
+    """The order of the log, and what a scan gives."""
 
-    def test_receipts_come_in_order_from_one_partition(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                key = log_key("t", name)
-                receipts = await world.log.publish(TOPIC, key, turns(name, 20))
-
-                assert [r.event_id for r in receipts] == [e.event_id for e in turns(name, 20)]
-                assert {r.partition for r in receipts} == {await world.log.partition(TOPIC, key)}
-                offsets = [r.offset for r in receipts]
-                assert offsets == sorted(set(offsets))
-
-        asyncio.run(act())
-
-    def test_a_scan_gives_what_was_published_in_order(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
-                partition = receipts[0].partition
-                high = await world.log.high_watermark(TOPIC, partition)
-                span = Range(TOPIC, high.epoch, partition, receipts[0].offset, high.offset)
-                found = [stored async for stored in world.log.scan(span)]
-
-                mine = [stored.event for stored in found if _of(stored, name)]
-                assert mine == turns(name, 20)
-                assert high.offset > receipts[-1].offset
-
-        asyncio.run(act())
-
-    def test_a_scan_of_nothing_ends_at_once(self, connect: Connect) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                high = await world.log.high_watermark(TOPIC, 0)
-                span = Range(TOPIC, high.epoch, 0, high.offset, high.offset)
-
-                assert [stored async for stored in world.log.scan(span)] == []
-
-        asyncio.run(act())
-
-    def test_the_state_follows_the_log(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
-
-                async def folded() -> int | None:
-                    state = await world.conversations.get("t", name)
-                    full = state is not None and state.last_offset >= receipts[-1].offset
-                    return state.message_count if state is not None and full else None
-
-                assert await until(folded) == 20
-
-        asyncio.run(act())
-
-    def test_the_warm_copy_and_the_tail_are_the_whole_conversation(
+    async def test_receipts_come_in_order_from_one_partition(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
-                partition = receipts[0].partition
-                mark = await until(lambda: world.events.watermark(TOPIC, partition))
-                high = await world.log.high_watermark(TOPIC, partition)
-                warm = await world.events.events("t", name, before=mark)
-                span = Range(TOPIC, high.epoch, partition, mark.offset, high.offset)
-                tail = [stored async for stored in world.log.scan(span) if _of(stored, name)]
+        async with connect() as world:
+            key = log_key("t", name)
+            receipts = await world.log.publish(TOPIC, key, turns(name, 20))
 
-                texts = [message.content for message in messages([*warm, *tail])]
-                assert texts == [f"turn {number}" for number in range(20)]
+            assert [r.event_id for r in receipts] == [e.event_id for e in turns(name, 20)]
+            assert {r.partition for r in receipts} == {await world.log.partition(TOPIC, key)}
+            offsets = [r.offset for r in receipts]
+            assert offsets == sorted(set(offsets))
 
-        asyncio.run(act())
+    async def test_a_scan_gives_what_was_published_in_order(
+        self, connect: Connect, name: str
+    ) -> None:
+        async with connect() as world:
+            receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
+            partition = receipts[0].partition
+            high = await world.log.high_watermark(TOPIC, partition)
+            span = Range(TOPIC, high.epoch, partition, receipts[0].offset, high.offset)
+            found = [stored async for stored in world.log.scan(span)]
 
-    def test_another_tenant_sees_nothing(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                await world.log.publish(TOPIC, log_key("t", name), turns(name, 1))
-                await until(lambda: world.conversations.get("t", name))
-                high = await world.log.high_watermark(TOPIC, 0)
+            mine = [stored.event for stored in found if _of(stored, name)]
+            assert mine == turns(name, 20)
+            assert high.offset > receipts[-1].offset
 
-                assert await world.conversations.get("other", name) is None
-                assert await world.events.events("other", name, before=high) == []
+    async def test_a_scan_of_nothing_ends_at_once(self, connect: Connect) -> None:
+        async with connect() as world:
+            high = await world.log.high_watermark(TOPIC, 0)
+            span = Range(TOPIC, high.epoch, 0, high.offset, high.offset)
 
-        asyncio.run(act())
+            assert [stored async for stored in world.log.scan(span)] == []
 
-    def test_a_retry_of_a_named_event_is_applied_once(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                events = [_named(event) for event in turns(name, 3)]
-                key = log_key("t", name)
-                firsts = await world.log.publish(TOPIC, key, events)
-                again = await world.log.publish(TOPIC, key, events)
-                await _copied(world, name, again[-1])
 
+@pytest.mark.anyio
+class ConversationPromises:
+    """States of conversations follow the log, each record once."""
+
+    async def test_the_state_follows_the_log(self, connect: Connect, name: str) -> None:
+        async with connect() as world:
+            receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
+
+            async def folded() -> int | None:
                 state = await world.conversations.get("t", name)
-                ids = [event.event_id for event in events]
-                found = await world.conversations.applied("t", [*ids, "nobody's"])
-                assert state is not None
-                assert (state.message_count, state.event_count) == (3, 4)
-                assert found == {first.event_id: Applied(first, "digest") for first in firsts}
-                assert await world.conversations.applied("other", ids) == {}
-                end = await world.log.high_watermark(TOPIC, firsts[0].partition)
-                warm = await world.events.events("t", name, before=end)
-                assert [s.position.offset for s in warm] == [first.offset for first in firsts]
+                full = state is not None and state.last_offset >= receipts[-1].offset
+                return state.message_count if state is not None and full else None
 
-        asyncio.run(act())
+            assert await until(folded) == 20
 
-    def test_edits_and_deletions_are_in_the_state_and_in_the_warm_copy(
+    async def test_another_tenant_sees_nothing(self, connect: Connect, name: str) -> None:
+        async with connect() as world:
+            await world.log.publish(TOPIC, log_key("t", name), turns(name, 1))
+            await until(lambda: world.conversations.get("t", name))
+            high = await world.log.high_watermark(TOPIC, 0)
+
+            assert await world.conversations.get("other", name) is None
+            assert await world.events.events("other", name, before=high) == []
+
+    async def test_a_retry_of_a_named_event_is_applied_once(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                events = [*turns(name, 3), *_changes(name)]
-                receipts = await world.log.publish(TOPIC, log_key("t", name), events)
-                standing = await _copied(world, name, receipts[-1])
-                end = await world.log.high_watermark(TOPIC, receipts[0].partition)
-                warm = await world.events.events("t", name, before=end)
+        async with connect() as world:
+            events = [_named(event) for event in turns(name, 3)]
+            key = log_key("t", name)
+            firsts = await world.log.publish(TOPIC, key, events)
+            again = await world.log.publish(TOPIC, key, events)
+            await _copied(world, name, again[-1])
 
-                assert standing.state is not None
-                assert standing.state.changes == 2
-                texts = [message.content for message in messages(warm)]
-                assert texts == ["turn 0", "better"]
+            state = await world.conversations.get("t", name)
+            ids = [event.event_id for event in events]
+            found = await world.conversations.applied("t", [*ids, "nobody's"])
+            assert state is not None
+            assert (state.message_count, state.event_count) == (3, 4)
+            assert found == {first.event_id: Applied(first, "digest") for first in firsts}
+            assert await world.conversations.applied("other", ids) == {}
+            end = await world.log.high_watermark(TOPIC, firsts[0].partition)
+            warm = await world.events.events("t", name, before=end)
+            assert [s.position.offset for s in warm] == [first.offset for first in firsts]
 
-        asyncio.run(act())
-
-    def test_the_warm_copy_gives_a_range_and_single_events(
+    async def test_edits_and_deletions_are_in_the_state_and_in_the_warm_copy(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 9))
-                await _copied(world, name, receipts[-1])
-                end = await world.log.high_watermark(TOPIC, receipts[0].partition)
-                first = Position(end.epoch, end.partition, receipts[4].offset)
-                old = Position("an epoch that is gone", end.partition, receipts[4].offset)
+        async with connect() as world:
+            events = [*turns(name, 3), *_changes(name)]
+            receipts = await world.log.publish(TOPIC, log_key("t", name), events)
+            standing = await _copied(world, name, receipts[-1])
+            end = await world.log.high_watermark(TOPIC, receipts[0].partition)
+            warm = await world.events.events("t", name, before=end)
 
-                ids = [receipt.event_id for receipt in receipts]
-                events = world.events.events
-                assert _ids(await events("t", name, before=end, first=first)) == ids[4:]
-                assert _ids(await events("t", name, before=first)) == ids[:4]
-                assert _ids(await events("t", name, before=end, first=old)) == ids
-                assert await events("t", name, before=end, first=end) == []
-                found = await world.events.event("t", ids[5])
-                assert found is not None
-                assert (found.event.event_id, found.position.offset) == (ids[5], receipts[5].offset)
-                assert await world.events.event("other", ids[5]) is None
-                assert await world.events.event("t", "nobody's") is None
+            assert standing.state is not None
+            assert standing.state.changes == 2
+            texts = [message.content for message in messages(warm)]
+            assert texts == ["turn 0", "better"]
 
-        asyncio.run(act())
-
-    def test_a_list_is_one_tenants_the_latest_active_first(
+    async def test_a_list_is_one_tenants_the_latest_active_first(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                for number in range(3):
-                    one = f"{name} {number}"
-                    begun = _titled(one, user=name, title=f"Trip {number} to 100% \\o/")
-                    receipts = await world.log.publish(TOPIC, log_key("t", one), [begun])
-                    await _copied(world, one, receipts[-1])
-                listed = world.conversations.listed
+        async with connect() as world:
+            for number in range(3):
+                one = f"{name} {number}"
+                begun = _titled(one, user=name, title=f"Trip {number} to 100% \\o/")
+                receipts = await world.log.publish(TOPIC, log_key("t", one), [begun])
+                await _copied(world, one, receipts[-1])
+            listed = world.conversations.listed
 
-                found = await listed("t", user_id=name, rows=slice(0, 2))
-                assert (found.total, _names(found)) == (3, [f"{name} 2", f"{name} 1"])
-                found = await listed("t", user_id=name, rows=slice(2, 4))
-                assert (found.total, _names(found)) == (3, [f"{name} 0"])
-                found = await listed("t", user_id=name, rows=slice(9, 10))
-                assert (found.total, _names(found)) == (3, [])
-                found = await listed("t", user_id=name, text="TRIP 1 to 100% \\O", rows=slice(0, 9))
-                assert (found.total, _names(found)) == (1, [f"{name} 1"])
-                assert (await listed("t", user_id=name, text="%", rows=slice(0, 9))).total == 3
-                assert (await listed("t", user_id=name, text="_", rows=slice(0, 9))).total == 0
-                assert (await listed("other", user_id=name, rows=slice(0, 9))).total == 0
+            found = await listed("t", user_id=name, rows=slice(0, 2))
+            assert (found.total, _names(found)) == (3, [f"{name} 2", f"{name} 1"])
+            found = await listed("t", user_id=name, rows=slice(2, 4))
+            assert (found.total, _names(found)) == (3, [f"{name} 0"])
+            found = await listed("t", user_id=name, rows=slice(9, 10))
+            assert (found.total, _names(found)) == (3, [])
+            found = await listed("t", user_id=name, text="TRIP 1 to 100% \\O", rows=slice(0, 9))
+            assert (found.total, _names(found)) == (1, [f"{name} 1"])
+            assert (await listed("t", user_id=name, text="%", rows=slice(0, 9))).total == 3
+            assert (await listed("t", user_id=name, text="_", rows=slice(0, 9))).total == 0
+            assert (await listed("other", user_id=name, rows=slice(0, 9))).total == 0
 
-        asyncio.run(act())
-
-    def test_compressions_are_kept_newest_first_and_averaged(
+    async def test_nothing_is_known_of_a_conversation_nobody_began(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                events = [_compressed(name, number) for number in range(1, 5)]
-                receipts = await world.log.publish(TOPIC, log_key(name, name), events)
-                await _copied(world, name, receipts[-1], tenant=name)
+        async with connect() as world:
+            standing = await world.conversations.standing(TOPIC, 0, "t", f"no {name}")
 
-                latest = await world.conversations.compressions(name, name, limit=2)
-                assert latest == [events[3], events[2]]
-                (figures,) = await world.conversations.compression_figures(name)
-                assert (figures.strategy, figures.count) == ("hybrid", 4)
-                assert figures.ratio_mean == pytest.approx(0.25)
-                assert figures.quality_mean == pytest.approx(0.5)
-                assert figures.took_ms_mean == pytest.approx(2.5)
-                assert figures.took_ms_p95 == pytest.approx(3.85)
-                assert await world.conversations.compression_figures(f"not {name}") == []
+            assert standing.state is None
+            assert await world.conversations.snapshot("t", f"no {name}") is None
+            assert await world.conversations.compressions("t", f"no {name}", limit=9) == []
 
-        asyncio.run(act())
 
-    def test_trends_count_by_period(self, connect: Connect, name: str) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                hour = 3_600_000_000
-                events = [_at(event, tenant=name) for event in turns(name, 3)]
-                late = [_at(event, tenant=name, by=hour) for event in turns(f"{name} 2", 2)]
-                for some in (events, late):
-                    receipts = await world.log.publish(TOPIC, log_key(name, name), some)
-                    one = str(getattr(some[0], "conversation_id", ""))
-                    await _copied(world, one, receipts[-1], tenant=name)
+@pytest.mark.anyio
+class CompressionPromises:
+    """Compressions are kept with their figures."""
 
-                start = NOW // hour * hour
-                trends = world.events.trends
-                assert await trends(name, since=NOW, period_s=3600) == [
-                    Trend(start=start, conversations=1, messages=3, tokens=6),
-                    Trend(start=start + hour, conversations=1, messages=2, tokens=4),
-                ]
-                assert len(await trends(name, since=NOW + hour, period_s=3600)) == 1
-                days = await trends(name, since=NOW, period_s=86_400)  # one, or two at midnight
-                assert sum(day.conversations for day in days) == 2
-                assert sum(day.messages for day in days) == 5
-                assert await trends(f"not {name}", since=NOW, period_s=3600) == []
-
-        asyncio.run(act())
-
-    def test_nothing_is_known_of_a_conversation_nobody_began(
+    async def test_compressions_are_kept_newest_first_and_averaged(
         self, connect: Connect, name: str
     ) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                standing = await world.conversations.standing(TOPIC, 0, "t", f"no {name}")
+        async with connect() as world:
+            events = [_compressed(name, number) for number in range(1, 5)]
+            receipts = await world.log.publish(TOPIC, log_key(name, name), events)
+            await _copied(world, name, receipts[-1], tenant=name)
 
-                assert standing.state is None
-                assert await world.conversations.snapshot("t", f"no {name}") is None
-                assert await world.conversations.compressions("t", f"no {name}", limit=9) == []
+            latest = await world.conversations.compressions(name, name, limit=2)
+            assert latest == [events[3], events[2]]
+            (figures,) = await world.conversations.compression_figures(name)
+            assert (figures.strategy, figures.count) == ("hybrid", 4)
+            assert figures.ratio_mean == pytest.approx(0.25)
+            assert figures.quality_mean == pytest.approx(0.5)
+            assert figures.took_ms_mean == pytest.approx(2.5)
+            assert figures.took_ms_p95 == pytest.approx(3.85)
+            assert await world.conversations.compression_figures(f"not {name}") == []
 
-        asyncio.run(act())
 
-    def test_an_unknown_key_is_nobodys(self, connect: Connect) -> None:
-        async def act() -> None:
-            async with connect() as world:
-                assert await world.keys.find("0" * 64) is None
+@pytest.mark.anyio
+class EventPromises:
+    """The warm copy gives what the log had, whole, in ranges and counted."""
 
-        asyncio.run(act())
+    async def test_the_warm_copy_and_the_tail_are_the_whole_conversation(
+        self, connect: Connect, name: str
+    ) -> None:
+        async with connect() as world:
+            receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 20))
+            partition = receipts[0].partition
+            mark = await until(lambda: world.events.watermark(TOPIC, partition))
+            high = await world.log.high_watermark(TOPIC, partition)
+            warm = await world.events.events("t", name, before=mark)
+            span = Range(TOPIC, high.epoch, partition, mark.offset, high.offset)
+            tail = [stored async for stored in world.log.scan(span) if _of(stored, name)]
+
+            texts = [message.content for message in messages([*warm, *tail])]
+            assert texts == [f"turn {number}" for number in range(20)]
+
+    async def test_the_warm_copy_gives_a_range_and_single_events(
+        self, connect: Connect, name: str
+    ) -> None:
+        async with connect() as world:
+            receipts = await world.log.publish(TOPIC, log_key("t", name), turns(name, 9))
+            await _copied(world, name, receipts[-1])
+            end = await world.log.high_watermark(TOPIC, receipts[0].partition)
+            first = Position(end.epoch, end.partition, receipts[4].offset)
+            old = Position("an epoch that is gone", end.partition, receipts[4].offset)
+
+            ids = [receipt.event_id for receipt in receipts]
+            events = world.events.events
+            assert _ids(await events("t", name, before=end, first=first)) == ids[4:]
+            assert _ids(await events("t", name, before=first)) == ids[:4]
+            assert _ids(await events("t", name, before=end, first=old)) == ids
+            assert await events("t", name, before=end, first=end) == []
+            found = await world.events.event("t", ids[5])
+            assert found is not None
+            assert (found.event.event_id, found.position.offset) == (ids[5], receipts[5].offset)
+            assert await world.events.event("other", ids[5]) is None
+            assert await world.events.event("t", "nobody's") is None
+
+    async def test_trends_count_by_period(self, connect: Connect, name: str) -> None:
+        async with connect() as world:
+            hour = 3_600_000_000
+            events = [_at(event, tenant=name) for event in turns(name, 3)]
+            late = [_at(event, tenant=name, by=hour) for event in turns(f"{name} 2", 2)]
+            for some in (events, late):
+                receipts = await world.log.publish(TOPIC, log_key(name, name), some)
+                one = str(getattr(some[0], "conversation_id", ""))
+                await _copied(world, one, receipts[-1], tenant=name)
+
+            start = NOW // hour * hour
+            trends = world.events.trends
+            assert await trends(name, since=NOW, period_s=3600) == [
+                Trend(start=start, conversations=1, messages=3, tokens=6),
+                Trend(start=start + hour, conversations=1, messages=2, tokens=4),
+            ]
+            assert len(await trends(name, since=NOW + hour, period_s=3600)) == 1
+            days = await trends(name, since=NOW, period_s=86_400)  # one, or two at midnight
+            assert sum(day.conversations for day in days) == 2
+            assert sum(day.messages for day in days) == 5
+            assert await trends(f"not {name}", since=NOW, period_s=3600) == []
+
+
+@pytest.mark.anyio
+class KeyPromises:
+    """A key belongs to whom it was given."""
+
+    async def test_an_unknown_key_is_nobodys(self, connect: Connect) -> None:
+        async with connect() as world:
+            assert await world.keys.find("0" * 64) is None
+
+
+class WorldPromises(
+    LogPromises, ConversationPromises, CompressionPromises, EventPromises, KeyPromises
+):
+    """All of them: inherit it and give the fixtures `connect` and `name`."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
 
 
 async def _copied(world: World, name: str, last: Receipt, *, tenant: str = "t") -> Standing:

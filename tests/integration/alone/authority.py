@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.certificates.issuing import issue, new_root, parsed, private_key
-from infra.certificates.keystore import keystore
+from infra.certificates.issuing import issue, new_root
 
 LOCAL = ("localhost", "127.0.0.1")
 ELSEWHERE = ("somewhere-else",)
-PASSWORD = "of-the-store"
 
 
 @dataclass(frozen=True)
@@ -34,38 +32,19 @@ class Certificates:
     def key(self) -> str:
         return str(self.folder / "server.key")
 
-    @property
-    def bundle(self) -> str:
-        """Key, certificate and authority in one file."""
-        return str(self.folder / "server.pem")
-
-    @property
-    def store(self) -> str:
-        """PKCS#12 under `PASSWORD`."""
-        return str(self.folder / "server.p12")
-
 
 def certificates(folder: Path, *, hosts: tuple[str, ...] = LOCAL) -> Certificates:
     """New ones, written to the folder."""
     now = datetime.now(UTC)  # noqa: TID251 - a test is a composition root
     root, other = new_root("test", now), new_root("other", now)
     pair = issue(root, "server", hosts, now)
-    store = keystore(
-        "server",
-        private_key(pair),
-        parsed(pair.certificate),
-        (parsed(root.certificate),),
-        PASSWORD,
-    )
     texts = {
         "ca.pem": root.certificate,
         "other-ca.pem": other.certificate,
         "server.crt": pair.certificate,
         "server.key": pair.key,
-        "server.pem": pair.key + pair.certificate + root.certificate,
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
-    (folder / "server.p12").write_bytes(store)
     (folder / "server.key").chmod(0o600)
     return Certificates(folder)

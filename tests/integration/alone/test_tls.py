@@ -1,20 +1,23 @@
-"""Servers that speak TLS alone, met by our own clients: let in, or refused with the reason."""
+"""Servers that speak TLS alone, met by our own clients: let in, or refused with the reason.
+
+They run on the configuration that is shipped to servers of several machines.
+"""
 
 import asyncio
 import contextlib
+import functools
 import hashlib
-import json
 import os
-import pwd
-import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -48,10 +51,9 @@ from helix.settings import (
 )
 from helix.topology.catalog import CATALOG
 from helix.topology.model import ProbeKind
-from infra.artifacts import fetch
-from infra.toolchain.java import java_command
+from infra.launch import Address, Launch
 from loadtest.report import Record
-from tests.integration.alone.authority import PASSWORD as STORE_PASSWORD
+from tests.integration.alone import shipped
 from tests.integration.alone.authority import Certificates, certificates
 from tests.tree import ROOT
 from tests.waiting import until
@@ -76,420 +78,91 @@ class Caller:
 
 @dataclass(frozen=True)
 class Peer:
-    """A server, how one of our clients uses it, and how it is asked whether it works."""
+    """A server as it is shipped, and how one of our clients uses it."""
 
-    argv: tuple[str, ...]
+    launch: Launch
+    folder: Path
     use: Callable[[Caller], object]
-    check: Check
-    first: tuple[tuple[str, ...], ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    account: str = ""
 
     def asked(self, caller: Caller) -> str:
         """What the probe says."""
-        password = self.check.password and caller.password
-        return ask(
-            Check(
-                service=self.check.service,
-                kind=self.check.kind,
-                host=HOST,
-                port=self.check.port,
-                path=self.check.path,
-                expect=self.check.expect,
-                user=self.check.user,
-                password=password,
-                ca=caller.ca,
-            )
+        check = self.launch.check
+        password = check.password and caller.password
+        return ask(msgspec.structs.replace(check, password=password, ca=caller.ca))
+
+
+def use_postgres(at: Address, caller: Caller) -> None:
+    settings = Postgres(host=at.host, port=at.port, password=Secret(caller.password), ca=caller.ca)
+    with (
+        contextlib.closing(postgres.Session(settings)) as session,
+        session.transaction() as connection,
+    ):
+        connection.execute("SELECT 1")
+
+
+def use_redis(at: Address, caller: Caller) -> None:
+    async def put() -> None:
+        server = redis.Server(
+            Redis(host=at.host, port=at.port, password=Secret(caller.password), ca=caller.ca)
         )
+        try:
+            await redis.Cache(server).put({"a": b"b"}, ttl_s=1)
+        finally:
+            await server.close()
+
+    asyncio.run(put())
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where one server is started: a folder of its own and free ports."""
-
-    folder: Path
-    certs: Certificates
-
-    @property
-    def port(self) -> int:
-        with socket.create_server((HOST, 0)) as free:
-            return free.getsockname()[1]
-
-    def write(self, name: str, text: str) -> str:
-        path = self.folder / name
-        path.write_text(text)
-        return str(path)
+def use_minio(at: Address, caller: Caller) -> None:
+    settings = Minio(host=at.host, port=at.port, password=Secret(caller.password), ca=caller.ca)
+    minio.ensure(settings, CATALOG.buckets[:1])
 
 
-def of_postgres(place: Place) -> Peer:
-    port, programs = place.port, f"/usr/lib/postgresql/{CATALOG.artifact('postgres').version}/bin"
-    data, key = place.folder / "data", place.folder / "own.key"
-    shutil.copy(place.certs.key, key)
-    key.chmod(0o600)
-    secret = place.write("password", PASSWORD)
-    hba = place.write("hba", "hostssl all all 127.0.0.1/32 scram-sha-256\n")
-    options = {
-        "listen_addresses": HOST,
-        "unix_socket_directories": "",
-        "fsync": "off",
-        "hba_file": hba,
-        "ssl": "on",
-        "ssl_cert_file": place.certs.certificate,
-        "ssl_key_file": str(key),
-        "ssl_min_protocol_version": "TLSv1.2",
-    }
-    at = Postgres(host=HOST, port=port, database="postgres")
-
-    def use(caller: Caller) -> None:
-        settings = Postgres(
-            host=at.host,
-            port=at.port,
-            database=at.database,
-            password=Secret(caller.password),
-            ca=caller.ca,
-        )
-        with (
-            contextlib.closing(postgres.Session(settings)) as session,
-            session.transaction() as connection,
-        ):
-            connection.execute("SELECT 1")
-
-    return Peer(
-        first=(
-            (
-                f"{programs}/initdb",
-                *("-D", str(data), "-U", at.user, f"--pwfile={secret}", "--no-sync"),
-                *("--auth-host=scram-sha-256", "--auth-local=reject"),
-            ),
-        ),
-        argv=(
-            f"{programs}/postgres",
-            *("-D", str(data), "-p", str(port)),
-            *(f"--{name}={value}" for name, value in options.items()),
-        ),
-        account="postgres",
-        use=use,
-        check=Check(
-            service="postgres",
-            kind=ProbeKind.POSTGRES,
-            host=HOST,
-            port=port,
-            path=at.database,
-            user=at.user,
-            password=PASSWORD,
-        ),
+def use_clickhouse(at: Address, caller: Caller) -> None:
+    settings = Clickhouse(
+        host=at.host,
+        port=at.port,
+        database="default",
+        password=Secret(caller.password),
+        ca=caller.ca,
     )
+    with contextlib.closing(clickhouse.Engine(settings)) as engine:
+        assert engine.rows("SELECT 1") == [(1,)]
 
 
-def of_redis(place: Place) -> Peer:
-    port = place.port
-    config = place.write(
-        "redis.conf",
-        f"bind {HOST}\nport 0\ntls-port {port}\nrequirepass {PASSWORD}\nsave ''\n"
-        f"tls-cert-file {place.certs.certificate}\ntls-key-file {place.certs.key}\n"
-        f"tls-ca-cert-file {place.certs.ca}\ntls-auth-clients no\ndir {place.folder}\n",
+def use_qdrant(at: Address, caller: Caller) -> None:
+    settings = Qdrant(host=at.host, port=at.port, password=Secret(caller.password), ca=caller.ca)
+    qdrant.ensure(settings, CATALOG.collections[:1])
+
+
+def use_neo4j(at: Address, caller: Caller) -> None:
+    settings = Neo4j(host=at.host, port=at.port, password=Secret(caller.password), ca=caller.ca)
+    with neo4j.connected(settings) as driver:
+        assert driver.execute_query("RETURN 1 AS one").records[0]["one"] == 1
+
+
+def use_kafka(at: Address, caller: Caller) -> None:
+    settings = Kafka(
+        bootstrap=str(at), user="helix", password=Secret(caller.password), ca=caller.ca
     )
-
-    def use(caller: Caller) -> None:
-        async def put() -> None:
-            server = redis.Server(
-                Redis(host=HOST, port=port, password=Secret(caller.password), ca=caller.ca)
-            )
-            try:
-                await redis.Cache(server).put({"a": b"b"}, ttl_s=1)
-            finally:
-                await server.close()
-
-        asyncio.run(put())
-
-    return Peer(
-        argv=("redis-server", config),
-        use=use,
-        check=Check(
-            service="redis",
-            kind=ProbeKind.REDIS,
-            host=HOST,
-            port=port,
-            expect="PONG",
-            password=PASSWORD,
-        ),
-    )
+    TopicsAdmin(settings).ensure(CATALOG.topics[:1])
 
 
-def of_minio(place: Place) -> Peer:
-    port, folder = place.port, place.folder / "certificates"
-    folder.mkdir()
-    shutil.copy(place.certs.certificate, folder / "public.crt")
-    shutil.copy(place.certs.key, folder / "private.key")
-    cache = fetch.cache_folder(ENV)
-
-    def use(caller: Caller) -> None:
-        minio.ensure(
-            Minio(host=HOST, port=port, password=Secret(caller.password), ca=caller.ca),
-            CATALOG.buckets[:1],
-        )
-
-    return Peer(
-        argv=(
-            str(fetch.path(CATALOG.artifact("minio"), cache) / "bin" / "minio"),
-            *("server", str(place.folder / "data"), f"--address={HOST}:{port}"),
-            *(f"--certs-dir={folder}", "--quiet"),
-        ),
-        env={
-            "MINIO_ROOT_USER": "helix",
-            "MINIO_ROOT_PASSWORD": PASSWORD,
-            "MINIO_BROWSER": "off",
-            "MINIO_UPDATE": "off",
-            "MINIO_CALLHOME_ENABLE": "off",
-        },
-        use=use,
-        check=Check(
-            service="minio",
-            kind=ProbeKind.HTTP,
-            host=HOST,
-            port=port,
-            path="/minio/health/live",
-        ),
-    )
+def use_iceberg(at: Address, caller: Caller) -> None:
+    settings = Iceberg(host=at.host, port=at.port, token=Secret(caller.password), ca=caller.ca)
+    lake.ensure(settings, CATALOG.namespaces[:1])
 
 
-def of_clickhouse(place: Place) -> Peer:
-    port = place.port
-    config = place.write(
-        "clickhouse.json",
-        json.dumps(
-            {
-                "host": HOST,
-                "port": port,
-                "certificate": place.certs.certificate,
-                "key": place.certs.key,
-                "metrics": {"host": HOST, "port": place.port},
-                "data": str(place.folder / "data"),
-                "memory_mib_max": 1024,
-                "threads": 2,
-                "users": [{"name": "helix", "password": PASSWORD, "role": "admin"}],
-            }
-        ),
-    )
-
-    def use(caller: Caller) -> None:
-        settings = Clickhouse(
-            host=HOST,
-            port=port,
-            database="default",
-            password=Secret(caller.password),
-            ca=caller.ca,
-        )
-        with contextlib.closing(clickhouse.Engine(settings)) as engine:
-            assert engine.rows("SELECT 1") == [(1,)]
-
-    return Peer(
-        argv=(sys.executable, "-m", "infra.engines.clickhouse", config),
-        use=use,
-        check=Check(
-            service="clickhouse",
-            kind=ProbeKind.HTTP,
-            host=HOST,
-            port=port,
-            path="/ping",
-            expect="Ok.",
-        ),
-    )
-
-
-def of_qdrant(place: Place) -> Peer:
-    port = place.port
-    config = place.write(
-        "qdrant.json",
-        json.dumps(
-            {
-                "host": HOST,
-                "port": port,
-                "certificate": place.certs.certificate,
-                "key": place.certs.key,
-                "data": str(place.folder / "data"),
-                "api_key": PASSWORD,
-            }
-        ),
-    )
-
-    def use(caller: Caller) -> None:
-        qdrant.ensure(
-            Qdrant(host=HOST, port=port, password=Secret(caller.password), ca=caller.ca),
-            CATALOG.collections[:1],
-        )
-
-    return Peer(
-        argv=(sys.executable, "-m", "infra.engines.qdrant", config),
-        use=use,
-        check=Check(
-            service="qdrant", kind=ProbeKind.HTTP, host=HOST, port=port, path="/", expect="qdrant"
-        ),
-    )
-
-
-def java(artifact: str, main: str, *arguments: str, folders: tuple[str, ...] = ()) -> list[str]:
-    """A main class of an artifact, with little memory and a quick start."""
-    found = fetch.path(CATALOG.artifact(artifact), fetch.cache_folder(ENV))
-    classpath = ":".join([*(str(found / name) for name in folders), str(found / "lib" / "*")])
-    command = java_command(ENV, report=print)
-    options = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-    return [str(command), *options, "-cp", classpath, main, *arguments]
-
-
-def of_neo4j(place: Place) -> Peer:
-    port = place.port
-    policy = "".join(
-        f"dbms.ssl.policy.bolt.{name}={value}\n"
-        for name, value in {
-            "enabled": "true",
-            "base_directory": place.folder,
-            "private_key": place.certs.key,
-            "public_certificate": place.certs.certificate,
-            "client_auth": "NONE",
-            "tls_versions": "TLSv1.3,TLSv1.2",
-        }.items()
-    )
-    place.write(
-        "neo4j.conf",
-        f"server.default_listen_address={HOST}\nserver.bolt.listen_address={HOST}:{port}\n"
-        f"server.bolt.tls_level=REQUIRED\n{policy}server.http.enabled=false\n"
-        "server.memory.pagecache.size=16m\ndbms.usage_report.enabled=false\n",
-    )
-    for name in ("trusted", "revoked", "data", "logs", "run"):
-        (place.folder / name).mkdir()
-    secret = place.write("password.args", f"--\n{PASSWORD}\n")
-
-    def use(caller: Caller) -> None:
-        settings = Neo4j(host=HOST, port=port, password=Secret(caller.password), ca=caller.ca)
-        with neo4j.connected(settings) as driver:
-            assert driver.execute_query("RETURN 1 AS one").records[0]["one"] == 1
-
-    tool = java("neo4j", "org.neo4j.cli.AdminTool", "dbms", "set-initial-password", f"@{secret}")
-    server = java(
-        "neo4j",
-        "org.neo4j.server.CommunityEntryPoint",
-        f"--home-dir={place.folder}",
-        f"--config-dir={place.folder}",
-        "--console-mode",
-    )
-    return Peer(
-        first=(tuple(tool),),
-        argv=tuple(server),
-        env={"NEO4J_HOME": str(place.folder), "NEO4J_CONF": str(place.folder)},
-        use=use,
-        check=Check(
-            service="neo4j",
-            kind=ProbeKind.BOLT,
-            host=HOST,
-            port=port,
-            user="neo4j",
-            password=PASSWORD,
-        ),
-    )
-
-
-def of_kafka(place: Place) -> Peer:
-    port, controller = place.port, place.port
-    login = "org.apache.kafka.common.security"
-    config = place.write(
-        "server.properties",
-        f"""\
-process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers={HOST}:{controller}
-listeners=SASL_SSL://{HOST}:{port},CONTROLLER://{HOST}:{controller}
-listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:SASL_SSL
-inter.broker.listener.name=SASL_SSL
-controller.listener.names=CONTROLLER
-sasl.enabled.mechanisms=SCRAM-SHA-512
-sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
-sasl.mechanism.controller.protocol=PLAIN
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required \
-username="helix" password="{PASSWORD}";
-listener.name.controller.sasl.enabled.mechanisms=PLAIN
-listener.name.controller.plain.sasl.jaas.config={login}.plain.PlainLoginModule required \
-username="controller" password="{PASSWORD}" user_controller="{PASSWORD}";
-ssl.keystore.type=PEM
-ssl.keystore.location={place.certs.bundle}
-ssl.truststore.type=PEM
-ssl.truststore.location={place.certs.ca}
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:helix;User:controller
-log.dirs={place.folder / "log"}
-offsets.topic.replication.factor=1
-log.cleaner.dedupe.buffer.size=16777216
-""",
-    )
-    scram = f"SCRAM-SHA-512=[name=helix,password={PASSWORD}]"
-    storage = java(
-        "kafka",
-        "kafka.tools.StorageTool",
-        *("format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c", config, "--standalone"),
-        *("--add-scram", scram),
-    )
-
-    def use(caller: Caller) -> None:
-        settings = Kafka(
-            bootstrap=f"{HOST}:{port}",
-            user="helix",
-            password=Secret(caller.password),
-            ca=caller.ca,
-        )
-        TopicsAdmin(settings).ensure(CATALOG.topics[:1])
-
-    return Peer(
-        first=(tuple(storage),),
-        argv=tuple(java("kafka", "kafka.Kafka", config)),
-        use=use,
-        check=Check(
-            service="kafka",
-            kind=ProbeKind.KAFKA,
-            host=HOST,
-            port=port,
-            user="helix",
-            password=PASSWORD,
-        ),
-    )
-
-
-def of_iceberg(place: Place) -> Peer:
-    port = place.port
-    config = place.write(
-        "rest.properties",
-        f"rest.host={HOST}\nrest.port={port}\nrest.token={PASSWORD}\n"
-        f"rest.tls.keystore={place.certs.store}\nrest.tls.password={STORE_PASSWORD}\n"
-        "catalog-impl=org.apache.iceberg.inmemory.InMemoryCatalog\n",
-    )
-
-    def use(caller: Caller) -> None:
-        settings = Iceberg(host=HOST, port=port, token=Secret(caller.password), ca=caller.ca)
-        lake.ensure(settings, CATALOG.namespaces[:1])
-
-    return Peer(
-        argv=tuple(java("iceberg-rest", "IcebergRest", config, folders=("classes",))),
-        use=use,
-        check=Check(
-            service="iceberg-rest",
-            kind=ProbeKind.HTTP,
-            host=HOST,
-            port=port,
-            path="/v1/config",
-            expect="defaults",
-            password=PASSWORD,
-        ),
-    )
-
-
-PEERS: dict[str, Callable[[Place], Peer]] = {
-    "postgres": of_postgres,
-    "redis": of_redis,
-    "minio": of_minio,
-    "clickhouse": of_clickhouse,
-    "qdrant": of_qdrant,
-    "neo4j": of_neo4j,
-    "kafka": of_kafka,
-    "iceberg-rest": of_iceberg,
+# Who is used how, and at which port. A server comes behind those it needs.
+PEERS: dict[str, tuple[str, Callable[[Address, Caller], None]]] = {
+    "postgres": ("sql", use_postgres),
+    "redis": ("redis", use_redis),
+    "minio": ("s3", use_minio),
+    "clickhouse": ("http", use_clickhouse),
+    "qdrant": ("http", use_qdrant),
+    "neo4j": ("bolt", use_neo4j),
+    "kafka": ("broker", use_kafka),
+    "iceberg-rest": ("http", use_iceberg),
 }
 # Their health needs no login: whoever asks may be a load balancer.
 ANSWER_ALL = {"minio", "clickhouse", "qdrant"}
@@ -510,53 +183,56 @@ def certs(folder: Path) -> Certificates:
 
 
 @pytest.fixture(scope="module")
-def peers(folder: Path, certs: Certificates) -> Iterator[dict[str, Peer]]:
-    """All servers, started at once."""
-    made = {name: make(_placed(folder / name, certs)) for name, make in PEERS.items()}
+def secrets(folder: Path) -> Callable[[str], str]:
+    """What the servers are given: certificates of their own authority, and `PASSWORD`."""
+    (folder / "authority").mkdir()
+    return shipped.lookup(folder / "authority", list(PEERS), PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def ca(folder: Path, secrets: Callable[[str], str]) -> str:
+    """Whom a client of the servers has to trust."""
+    path = folder / "ca.pem"
+    path.write_text(secrets("tls.ca"))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def peers(folder: Path, secrets: Callable[[str], str], ca: str) -> Iterator[dict[str, Peer]]:
+    """All servers, each started as soon as those it needs answer."""
+    here, made = shipped.site(list(PEERS)), dict[str, Peer]()
+    for name, (port, use) in PEERS.items():
+        own, at = folder / name, here.address(name, port)
+        launch = shipped.shipped(here, name, own, secrets)
+        made[name] = Peer(launch, own, functools.partial(use, at))
     servers: list[subprocess.Popen[bytes]] = []
-    starting = [
-        threading.Thread(target=_start, args=(servers, folder / name, peer))
-        for name, peer in made.items()
-    ]
-    for thread in starting:
-        thread.start()
+    right = Caller(ca)
+
+    def bring(name: str) -> None:
+        peer = made[name]
+        for needed in CATALOG.service(name).needs:
+            until(_answers(made[needed], right), s_max=START_S_MAX, what=f"`{needed}` answers")
+        servers.append(shipped.started(peer.launch, peer.folder))
+        until(_answers(peer, right), s_max=START_S_MAX, what=f"`{name}` answers")
+
     try:
-        for thread in starting:
-            thread.join()
-        for name, peer in made.items():
-            log = folder / name / "server.log"
-            right = Caller(certs.ca)
-            until(_answers(peer, right), s_max=START_S_MAX, what=log.read_text()[-2000:])
+        with ThreadPoolExecutor(len(made)) as pool:
+            starting = {name: pool.submit(bring, name) for name in made}
+        for name, start in starting.items():
+            assert not start.exception(), shipped.log(made[name].folder).read_text()[-2000:]
         yield made
     finally:
         _end(servers)
 
 
-def _placed(folder: Path, certs: Certificates) -> Place:
-    folder.mkdir()
-    return Place(folder, certs)
-
-
-def _start(servers: list[subprocess.Popen[bytes]], folder: Path, peer: Peer) -> None:
-    account = peer.account if os.geteuid() == 0 else ""
-    if account:
-        for path in (folder, *folder.rglob("*")):
-            shutil.chown(path, account, account)
-    owner = pwd.getpwnam(account).pw_uid if account else None
-    env = {**ENV, **peer.env}
-    with (folder / "server.log").open("wb") as log:
-        for argv in peer.first:
-            subprocess.run(argv, cwd=ROOT, env=env, user=owner, stdout=log, stderr=log, check=True)
-        server = subprocess.Popen(peer.argv, cwd=ROOT, env=env, user=owner, stdout=log, stderr=log)
-    servers.append(server)
-
-
 def _end(servers: list[subprocess.Popen[bytes]]) -> None:
+    """Ask all to stop at once, and wait for none longer than for all."""
     for server in servers:
         server.terminate()
+    deadline = time.monotonic() + STOP_S_MAX
     for server in servers:
         try:
-            server.wait(STOP_S_MAX)
+            server.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
@@ -576,12 +252,10 @@ def peer(request: pytest.FixtureRequest, peers: dict[str, Peer]) -> Peer:
     return peers[request.param]
 
 
-def test_who_trusts_the_authority_and_knows_the_password_is_let_in(
-    peer: Peer, certs: Certificates
-) -> None:
-    peer.use(Caller(certs.ca))
+def test_who_trusts_the_authority_and_knows_the_password_is_let_in(peer: Peer, ca: str) -> None:
+    peer.use(Caller(ca))
 
-    assert peer.asked(Caller(certs.ca))
+    assert peer.asked(Caller(ca))
 
 
 def test_a_server_of_another_authority_is_not_trusted(peer: Peer, certs: Certificates) -> None:
@@ -592,12 +266,12 @@ def test_a_server_of_another_authority_is_not_trusted(peer: Peer, certs: Certifi
             meet(stranger)
 
 
-def test_a_wrong_password_is_refused_and_not_repeated(peer: Peer, certs: Certificates) -> None:
-    meeting = [peer.use] if peer.check.service in ANSWER_ALL else [peer.use, peer.asked]
+def test_a_wrong_password_is_refused_and_not_repeated(peer: Peer, ca: str) -> None:
+    meeting = [peer.use] if peer.launch.name in ANSWER_ALL else [peer.use, peer.asked]
 
     for meet in meeting:
         with pytest.raises(UnavailableError, match=REFUSED) as caught:
-            meet(Caller(certs.ca, WRONG))
+            meet(Caller(ca, WRONG))
         assert WRONG not in str(caught.value)
 
 

@@ -7,7 +7,6 @@ is not proved here.
 
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +18,7 @@ import pytest
 import yaml
 
 from helix.topology.catalog import CATALOG
-from infra.artifacts.commands import on_stderr
-from infra.artifacts.fetch import cache_folder
 from infra.kube import cluster
-from infra.kube.launches import Plan
 from infra.services import bootstrap
 from infra.substrates import claims
 from infra.substrates.manifests import INSTANCE, REPLICAS_MIN, SERVICE, STACK
@@ -35,7 +31,6 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-OFFSET = 200
 NAME = "kube"
 RENDERED = "kube-rendered"
 NAMESPACE = "platform"
@@ -89,20 +84,6 @@ class Platform:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_of(ROOT, tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="module")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cluster of this module's own, with a node for each server of the plan."""
-    tools = cluster.tools(cache_folder(os.environ), on_stderr)  # noqa: TID251 - where builds are kept
-    home = tmp_path_factory.mktemp("kube")
-    made = Plan(home=str(home / "cluster"), tools=tools, offset=OFFSET)
-    try:
-        path = home / "config"
-        path.write_text(cluster.start(made))
-        yield path
-    finally:
-        cluster.stop(made)
 
 
 def configured(running: Running, **settings: str) -> None:

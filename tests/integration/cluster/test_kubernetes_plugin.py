@@ -4,8 +4,8 @@ import base64
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,7 @@ import pytest
 import yaml
 from pulumi import automation
 
-from infra.artifacts.commands import on_stderr
-from infra.artifacts.fetch import cache_folder
 from infra.kube import cluster
-from infra.kube.launches import Plan
 from infra.toolchain.plugins.kubernetes.api import Api
 from infra.toolchain.plugins.kubernetes.kubeconfig import access
 from infra.toolchain.pulumi import command
@@ -28,7 +25,6 @@ from tests.integration.inline import Inline, inline
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket]
 
-OFFSET = 300
 PASSWORD = "hush-hush-hush"
 LABELS = {"app": "db"}
 HUGE = "4Ti"
@@ -36,26 +32,15 @@ FAST = pulumi.CustomTimeouts(create="6s", update="6s", delete="30s")
 
 
 @pytest.fixture(scope="module")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster of this module's own; its programs are built once and kept."""
-    tools = cluster.tools(cache_folder(os.environ), on_stderr)  # noqa: TID251 - where builds are kept
-    plan = Plan(home=str(tmp_path_factory.mktemp("kube")), tools=tools, offset=OFFSET)
-    try:
-        yield cluster.start(plan)
-    finally:
-        cluster.stop(plan)
-
-
-@pytest.fixture(scope="module")
-def hand(kubeconfig: str) -> Iterator[httpx.Client]:
+def hand(kubeconfig: Path) -> Iterator[httpx.Client]:
     """What somebody does behind Pulumi's back."""
-    with cluster.client_of(kubeconfig) as client:
+    with cluster.client_of(kubeconfig.read_text()) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def api(kubeconfig: str) -> Iterator[Api]:
-    opened = Api(access(kubeconfig))
+def api(kubeconfig: Path) -> Iterator[Api]:
+    opened = Api(access(kubeconfig.read_text()))
     yield opened
     opened.close()
 
@@ -160,20 +145,19 @@ class Stack:
     inline: Inline
 
 
-@pytest.fixture
-def namespace(api: Api, request: pytest.FixtureRequest) -> str:
-    """The test's own; left to the end of the cluster, as ending one takes it seconds."""
-    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
-    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    return name
+def namespace_of(api: Api, name: str) -> str:
+    """A new one; left to the end of the cluster, as ending one takes it seconds."""
+    short = hashlib.sha256(name.encode()).hexdigest()[:8]
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": short}})
+    return short
 
 
-@pytest.fixture
-def stack(
-    kubeconfig: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Stack]:
-    program = Program(kubeconfig=kubeconfig, namespace=namespace)
-    with running(program, tmp_path, monkeypatch) as made:
+@contextmanager
+def stack_in(
+    namespace: str, kubeconfig: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Stack]:
+    program = Program(kubeconfig=kubeconfig.read_text(), namespace=namespace)
+    with running(program, folder, monkeypatch) as made:
         yield Stack(program, made)
 
 
@@ -188,68 +172,99 @@ def named(version: str, kind: str, namespace: str, name: str) -> dict[str, Any]:
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
-def test_a_stack_goes_up_changes_in_place_and_leaves_nothing(
-    stack: Stack, namespace: str, hand: httpx.Client
-) -> None:
-    assert stack.inline.up() == {"create": 9}
-    assert stack.inline.stack.outputs()["ready"].value == 2
-    assert stack.inline.up() == {"same": 9}
+class TestOneStack:
+    """Steps of one stack: each begins at what the one before it left, and nothing is made twice."""
 
-    stack.program.turn(replicas=3)
-    assert stack.inline.up() == {"same": 8, "update": 1}
-    assert stack.inline.stack.outputs()["ready"].value == 3
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def namespace(api: Api) -> str:
+        return namespace_of(api, "one stack")
 
-    stack.inline.destroy()
-    for resource in ("configmaps", "secrets", "services", "pods"):
-        items = hand.get(f"/api/v1/namespaces/{namespace}/{resource}").json()["items"]
-        left = {item["metadata"]["name"] for item in items}
-        assert left <= {"kube-root-ca.crt"}, resource  # Kubernetes' own
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def stack(
+        kubeconfig: Path, namespace: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Stack]:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            stack_in(namespace, kubeconfig, tmp_path_factory.mktemp("stack"), patch) as stack,
+        ):
+            assert stack.inline.up() == {"create": 9}
+            yield stack
+
+    def test_a_stack_goes_up_and_changes_in_place(self, stack: Stack) -> None:
+        assert stack.inline.stack.outputs()["ready"].value == 2
+        assert stack.inline.up() == {"same": 9}
+
+        stack.program.turn(replicas=3)
+        assert stack.inline.up() == {"same": 8, "update": 1}
+        assert stack.inline.stack.outputs()["ready"].value == 3
+
+    def test_drift_is_seen_by_a_refresh_and_mended_by_the_next_up(
+        self, stack: Stack, api: Api, namespace: str, hand: httpx.Client
+    ) -> None:
+        assert stack.inline.refresh() == {"same": 9}
+
+        path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/db"
+        merge = {"Content-Type": "application/merge-patch+json"}
+        change = '{"metadata": {"labels": {"theirs": "1"}}, "spec": {"replicas": 1}}'
+        assert hand.patch(path, content=change, headers=merge).is_success
+        secret = f"/api/v1/namespaces/{namespace}/secrets/password"
+        assert hand.delete(secret).is_success
+
+        assert stack.inline.refresh() == {"same": 7, "update": 1, "delete": 1}
+        assert stack.inline.up() == {"same": 7, "update": 1, "create": 1}
+        live = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
+        assert live
+        assert live["spec"]["replicas"] == 3
+        assert live["metadata"]["labels"] == {"theirs": "1"}
+
+    def test_no_secret_is_readable_in_the_state(
+        self, stack: Stack, api: Api, namespace: str
+    ) -> None:
+        live = api.get(named("v1", "Secret", namespace, "password"))
+        assert live
+        assert base64.b64decode(live["data"]["password"]).decode() == PASSWORD
+        assert stack.inline.state()
+        assert PASSWORD not in stack.inline.state()
+        assert live["data"]["password"] not in stack.inline.state()
+
+    def test_what_cannot_change_in_place_is_made_anew(
+        self, stack: Stack, api: Api, namespace: str
+    ) -> None:
+        before = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
+
+        stack.program.turn(mode="two", storage="2Gi")
+        assert stack.inline.preview() == {"same": 7, "replace": 2}
+        assert stack.inline.up() == {"same": 7, "replace": 2}
+
+        after = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
+        assert before
+        assert after
+        assert before["metadata"]["uid"] != after["metadata"]["uid"]
+
+    def test_a_destroyed_stack_leaves_nothing(
+        self, stack: Stack, namespace: str, hand: httpx.Client
+    ) -> None:
+        stack.inline.destroy()
+
+        for resource in ("configmaps", "secrets", "services", "pods"):
+            items = hand.get(f"/api/v1/namespaces/{namespace}/{resource}").json()["items"]
+            left = {item["metadata"]["name"] for item in items}
+            assert left <= {"kube-root-ca.crt"}, resource  # Kubernetes' own
 
 
-def test_what_cannot_change_in_place_is_made_anew(stack: Stack, api: Api, namespace: str) -> None:
-    stack.inline.up()
-    before = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
-
-    stack.program.turn(mode="two", storage="2Gi")
-    assert stack.inline.preview() == {"same": 7, "replace": 2}
-    assert stack.inline.up() == {"same": 7, "replace": 2}
-
-    after = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
-    assert before
-    assert after
-    assert before["metadata"]["uid"] != after["metadata"]["uid"]
+@pytest.fixture
+def namespace(api: Api) -> str:
+    return namespace_of(api, "unscheduled")
 
 
-def test_drift_is_seen_by_a_refresh_and_mended_by_the_next_up(
-    stack: Stack, api: Api, namespace: str, hand: httpx.Client
-) -> None:
-    stack.inline.up()
-    assert stack.inline.refresh() == {"same": 9}
-
-    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/db"
-    merge = {"Content-Type": "application/merge-patch+json"}
-    change = '{"metadata": {"labels": {"theirs": "1"}}, "spec": {"replicas": 1}}'
-    assert hand.patch(path, content=change, headers=merge).is_success
-    secret = f"/api/v1/namespaces/{namespace}/secrets/password"
-    assert hand.delete(secret).is_success
-
-    assert stack.inline.refresh() == {"same": 7, "update": 1, "delete": 1}
-    assert stack.inline.up() == {"same": 7, "update": 1, "create": 1}
-    live = api.get(named("apps/v1", "StatefulSet", namespace, "db"))
-    assert live
-    assert live["spec"]["replicas"] == 2
-    assert live["metadata"]["labels"] == {"theirs": "1"}
-
-
-def test_no_secret_is_readable_in_the_state(stack: Stack, api: Api, namespace: str) -> None:
-    stack.inline.up()
-    stack.inline.refresh()
-
-    live = api.get(named("v1", "Secret", namespace, "password"))
-    assert live
-    assert base64.b64decode(live["data"]["password"]).decode() == PASSWORD
-    assert PASSWORD not in stack.inline.state()
-    assert live["data"]["password"] not in stack.inline.state()
+@pytest.fixture
+def stack(
+    kubeconfig: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Stack]:
+    with stack_in(namespace, kubeconfig, tmp_path, monkeypatch) as stack:
+        yield stack
 
 
 def test_what_cannot_be_scheduled_fails_with_the_schedulers_reason(
