@@ -194,3 +194,16 @@ def test_a_document_without_the_control_plane_says_what_to_do() -> None:
 
     with pytest.raises(TopologyError, match="`disabled`"):
         _ = document.url
+
+
+def test_a_profile_leaves_out_what_its_nouns_do_not_need() -> None:
+    core = Wanted(profile="core", disabled=("redis",))
+
+    assert {"neo4j", "prometheus", "redis"} <= core.off(CATALOG)
+    assert core.off(CATALOG).isdisjoint({"kafka", "workers"})
+    assert Wanted().off(CATALOG) == frozenset()
+
+
+def test_a_misspelt_profile_is_told_which_ones_there_are() -> None:
+    with pytest.raises(TopologyError, match=r"`profile` is `cor`, .* use one of `full`, `core`"):
+        Wanted(profile="cor").off(CATALOG)

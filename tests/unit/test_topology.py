@@ -13,10 +13,12 @@ from helix.topology.model import (
     Exposure,
     Image,
     Kind,
+    Noun,
     Placement,
     Port,
     Probe,
     ProbeKind,
+    Profile,
     Queue,
     Server,
     Service,
@@ -219,3 +221,21 @@ def test_two_instances_on_one_server_take_neighbouring_ports() -> None:
     worker = CATALOG.service("spark-worker")
 
     assert [check.instance(worker, index) for index in (0, 1)] == [0, 1]
+
+
+def test_the_core_is_what_conversations_need_and_nothing_else() -> None:
+    services = {"kafka", "postgres", "clickhouse", "redis", "workers", "control-plane"}
+
+    assert CATALOG.served("core") == services
+    assert CATALOG.served("full") == {service.name for service in CATALOG.services}
+
+
+def test_a_service_of_no_noun_and_a_noun_of_no_service_are_named() -> None:
+    nouns = tuple(noun for noun in CATALOG.nouns if noun.name != "monitoring")
+    odd = msgspec.structs.replace(CATALOG, nouns=(*nouns, Noun(name="x", services=("oracle",))))
+    profiles = (Profile(name="core", purpose="", nouns=("conversations",)),)
+    small = msgspec.structs.replace(CATALOG, profiles=profiles)
+
+    assert "noun `x` names `oracle`, which is not in the catalogue" in check.faults(odd)
+    assert "profile `full` names `monitoring`, which is not in the catalogue" in check.faults(odd)
+    assert "`neo4j` serves no noun of any profile: nobody would run it" in check.faults(small)

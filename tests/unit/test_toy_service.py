@@ -13,10 +13,12 @@ from helix.topology.model import (
     Exposure,
     Image,
     Kind,
+    Noun,
     Placement,
     Port,
     Probe,
     ProbeKind,
+    Profile,
     Service,
     Size,
     Volume,
@@ -44,6 +46,8 @@ TOY = Service(
 TOPOLOGY = msgspec.structs.replace(
     CATALOG,
     services=(*CATALOG.services, TOY),
+    nouns=(*CATALOG.nouns, Noun(name="toys", services=("toy",))),
+    profiles=(*CATALOG.profiles, Profile(name="playing", purpose="a test", nouns=("toys",))),
     artifacts=(*CATALOG.artifacts, Debian(name="toy", version="1", packages=("toy",))),
     images=(
         *CATALOG.images,
