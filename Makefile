@@ -159,6 +159,10 @@ integration: test-alone test-stack test-fleet test-cluster ## All tests on real 
 .PHONY: test
 test: setup-test check unit integration ## Everything that must pass
 
+.PHONY: fresh
+fresh: setup-fresh ## Try `make up` and `make test` on a new machine: make fresh SHORT=1 CACHE=~/.cache/helix
+	@$(PYTHON) -m infra.fresh $(if $(SHORT),--short) $(if $(CACHE),--cache $(CACHE))
+
 .PHONY: docs
 docs: $(READY) ## Generate the reference pages
 	@$(PYTHON) docs/generate.py

@@ -4,6 +4,8 @@ Servers are not here: the catalogue's artifacts bring them. `tests/unit/test_pro
 what is started and stands in neither.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
@@ -22,6 +24,7 @@ class Target(StrEnum):
     BENCH = "bench"
     FLEET = "fleet"
     KUBE_TOOLS = "kube-tools"
+    FRESH = "fresh"
     UNIT = "unit"
     TEST_ALONE = "test-alone"
     TEST_STACK = "test-stack"
@@ -63,7 +66,7 @@ PROGRAMS = (
     # what every Debian has
     Program(name="bash", package="bash", purpose="asks a port in a container"),
     Program(name="cat", package="coreutils", purpose="stands in a test's image", targets=(Target.TEST_FLEET,)),
-    Program(name="cp", package="coreutils", purpose="copies trees with their owners", targets=(Target.FLEET, Target.TEST_STACK)),
+    Program(name="cp", package="coreutils", purpose="copies trees with their owners", targets=(Target.FLEET, Target.FRESH, Target.TEST_STACK)),
     Program(name="env", package="coreutils", purpose="runs a program with other settings", targets=(Target.UP,)),
     Program(name="sleep", package="coreutils", purpose="is a child of a test", targets=(Target.UNIT, Target.TEST_ALONE, Target.TEST_FLEET)),
     Program(name="stat", package="coreutils", purpose="says who owns a volume"),
@@ -78,6 +81,7 @@ PROGRAMS = (
     Program(name="umount", package="mount", purpose="takes mounts of engines away", targets=(Target.FLEET, Target.TEST_STACK)),
     Program(name="nsenter", package="util-linux", purpose="runs a program on a server of a fleet", targets=(Target.FLEET,)),
     Program(name="setpriv", package="util-linux", purpose="ends a command with its caller", targets=(Target.UP,)),
+    Program(name="unshare", package="util-linux", purpose="makes a new machine's namespaces", targets=(Target.FRESH,)),
     Program(name="setsid", package="util-linux", purpose="starts an engine as nobody's child", targets=(Target.FLEET,)),
     # what builds
     Program(name="git", package="git", purpose="fetches the project's own history", targets=(Target.UP, Target.UNIT)),
@@ -90,7 +94,7 @@ PROGRAMS = (
     Program(name="iptables-restore", package="iptables", purpose="cuts a server off", targets=(Target.FLEET,)),
     Program(name="iptables", package="iptables", purpose="closes the ports of a host", targets=(Target.TEST_FLEET,)),
     Program(name="ip6tables", package="iptables", purpose="closes the ports of a host", targets=(Target.TEST_FLEET,)),
-    Program(name="mmdebstrap", package="mmdebstrap", purpose="makes the image's file system", targets=(Target.FLEET,)),
+    Program(name="mmdebstrap", package="mmdebstrap", purpose="makes file systems of servers and new machines", targets=(Target.FLEET, Target.FRESH)),
     Program(name="ps", package="procps", purpose="lists processes", targets=(Target.TEST_FLEET, Target.IMAGE)),
     Program(name="busybox", package="busybox", purpose="finds a fault in a container", targets=(Target.IMAGE,), tries=("--help",)),
     Program(name="curl", package="curl", purpose="asks a server over HTTP and TLS", targets=(Target.IMAGE,)),
@@ -145,3 +149,30 @@ def ensure(programs: Sequence[Program], shop: Workshop) -> None:
             f"`{still[0].name}` is not on PATH although `{still[0].package}` is installed:"
             " add its folder to PATH, then run this again",
         )
+
+
+def faults(programs: Iterable[Program]) -> list[str]:
+    """Start each program once; return a sentence for each that does not run."""
+    found: list[str] = []
+    for one in programs:
+        try:
+            done = subprocess.run([one.name, *one.tries], capture_output=True, check=False)
+        except OSError as error:
+            found.append(f"`{one.name}` of `{one.package}` does not start: {error}")
+            continue
+        if done.returncode:
+            found.append(f"`{one.name} {' '.join(one.tries)}` ended with {done.returncode}")
+    return found
+
+
+def main() -> int:
+    """Start every program that the tests need; exit 1 naming those that do not run."""
+    tried = needed(Target.TEST)
+    for fault in (found := faults(tried)):
+        sys.stdout.write(f"{fault}\n")
+    sys.stdout.write(f"{len(tried) - len(found)} of {len(tried)} programs run\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
