@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,16 +22,23 @@ from infra.toolchain import programs
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = ("make up", "make test", "make purge")
-# One step of each kind: every target's set-up, every program, one test of each folder, one stack.
+FAST = (
+    "tests/unit/test_programs.py",
+    "tests/property/test_conversations.py",
+    "tests/contract/test_world.py",
+)
+REAL = (
+    "tests/integration/alone/test_issuer.py",
+    "tests/integration/fleet/test_hosts.py",
+    "tests/integration/cluster/test_kubernetes_plugin.py",
+)
+# One step of each kind: every target's set-up, every program, a test of each folder, one stack.
 SHORT = (
     "make setup-test",
     ".venv/bin/python -m infra.toolchain.programs",
-    ".venv/bin/pytest -q tests/unit/test_programs.py tests/property/test_conversations.py"
-    " tests/contract/test_world.py",
-    ".venv/bin/pytest -q -m integration tests/integration/alone/test_issuer.py"
-    " tests/integration/fleet/test_hosts.py"
-    " tests/integration/cluster/test_kubernetes_plugin.py -k 'not TestOneStack'",
-    "make up PROFILE=core STACK=fresh PORT_OFFSET=20000",
+    f".venv/bin/pytest -q {' '.join(FAST)}",
+    f".venv/bin/pytest -q -m integration -k 'not TestOneStack' {' '.join(REAL)}",
+    "make up PROFILE=core STACK=fresh PORT_OFFSET=21500",
     "make purge STACK=fresh",
 )
 FAILED = 1
@@ -57,8 +64,8 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def made(shop: Workshop) -> Iterator[Path]:
-    """A copy of the new machine's file system with a clone of what is committed; gone afterwards."""
+def made(shop: Workshop) -> Generator[Path]:
+    """Make a new machine's file system with a clone of what is committed; remove it afterwards."""
     base = debian_root.ensure(root.recipe(), shop)
     with tempfile.TemporaryDirectory(prefix="fresh-", dir=shop.cache) as scratch:
         folder = Path(scratch, "root")

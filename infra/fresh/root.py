@@ -1,4 +1,4 @@
-"""The file system of a new machine, and how a command is run in it: rendered here, run elsewhere."""
+"""The file system of a new machine, and how a command is run in it: values, run elsewhere."""
 
 import re
 from collections.abc import Mapping, Sequence
