@@ -96,7 +96,7 @@ def run(folder: Path, steps: Sequence[str], cache: Path | None, env: Mapping[str
     on_stderr(f"fresh: {len(steps)} steps; log: {log}")
     for step in steps:
         began = time.monotonic()
-        text = root.script(folder, shared, root.environment(env), step)
+        text = root.script(folder, files, root.environment(env), step)
         with log.open("ab") as output:
             status = within(text, output.fileno())
         if status:

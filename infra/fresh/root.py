@@ -43,12 +43,15 @@ SETTINGS_OF_HOME = (
 )
 
 
-class Bind(Record, frozen=True):
-    """A file or folder of this machine, and where it is seen in the root."""
+class Shared(Record, frozen=True):
+    """A file or folder of this machine, and where it is in the root.
+
+    It is copied, for a new machine changes its settings as it likes, or `bound`: the same folder.
+    """
 
     source: str
     target: str
-    writable: bool = False
+    bound: bool = False
 
 
 def recipe() -> Recipe:
@@ -63,22 +66,20 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**reaching, "HOME": HOME, "PATH": path, "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
-def binds(home: Path, go: str, cache: Path | None, packages: Path | None) -> list[Bind]:
+def shared(home: Path, go: str, cache: Path | None, packages: Path | None) -> list[Shared]:
     """Return what the root shares with this machine: settings, Go, and a cache if one is given."""
-    files = [Bind(source=path, target=path) for path in SETTINGS]
-    files += [Bind(source=str(home / path), target=f"{HOME}/{path}") for path in SETTINGS_OF_HOME]
-    files += [Bind(source=go, target=GO)] if go else []
+    found = [Shared(source=path, target=path) for path in SETTINGS]
+    found += [Shared(source=f"{home}/{path}", target=f"{HOME}/{path}") for path in SETTINGS_OF_HOME]
+    found += [Shared(source=go, target=GO, bound=True)] if go else []
     if cache:
-        files.append(Bind(source=str(cache), target=f"{HOME}/.cache/helix", writable=True))
-        uv = str(cache.parent / "uv")
-        files.append(Bind(source=uv, target=f"{HOME}/.cache/uv", writable=True))
+        folders = {cache: f"{HOME}/.cache/helix", cache.parent / "uv": f"{HOME}/.cache/uv"}
+        found += [Shared(source=str(here), target=at, bound=True) for here, at in folders.items()]
     if packages:
-        target = "/var/cache/apt/archives"
-        files.append(Bind(source=str(packages), target=target, writable=True))
-    return [bind for bind in files if Path(bind.source).exists()]
+        found.append(Shared(source=str(packages), target="/var/cache/apt/archives", bound=True))
+    return [one for one in found if Path(one.source).exists()]
 
 
-def script(root: Path, shared: Sequence[Bind], env: Mapping[str, str], command: str) -> str:
+def script(root: Path, files: Sequence[Shared], env: Mapping[str, str], command: str) -> str:
     """Return the shell script that makes the root one's own and runs a command in it.
 
     It runs in mount and process namespaces of its own: all of it ends with its first process.
@@ -92,16 +93,14 @@ def script(root: Path, shared: Sequence[Bind], env: Mapping[str, str], command: 
         'mount --rbind /dev "$root/dev"',
         'mount -t tmpfs tmpfs "$root/run"',
     ]
-    for bind in shared:
-        target, source = quote(bind.target), quote(bind.source)
-        made = "mkdir -p" if Path(bind.source).is_dir() else "touch"
-        lines += [
-            f'mkdir -p "$(dirname "$root"{target})"',
-            f'[ -e "$root"{target} ] || {made} "$root"{target}',
-            f'mount --bind {source} "$root"{target}',
-        ]
-        if not bind.writable:
-            lines.append(f'mount -o remount,bind,ro "$root"{target}')
+    for one in files:
+        target, source = f'"$root"{quote(one.target)}', quote(one.source)
+        made = "mkdir -p" if Path(one.source).is_dir() else "touch"
+        lines.append(f'mkdir -p "$(dirname {target})"')
+        lines.append(f"[ -e {target} ] || {made} {target}")
+        lines.append(
+            f"mount --bind {source} {target}" if one.bound else f"cp -aLT {source} {target}"
+        )
     words = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-euc"]
     lines.append(f'exec chroot "$root" {join([*words, f"cd {CHECKOUT} && {command}"])}')
     return "\n".join(lines) + "\n"

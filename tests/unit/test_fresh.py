@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from infra.fresh import root
-from infra.fresh.root import Bind
+from infra.fresh.root import Shared
 
 
 def test_a_new_machine_has_what_the_readme_says_and_nothing_of_ours() -> None:
@@ -26,20 +26,20 @@ def test_only_what_is_there_is_shared_and_only_a_cache_may_be_changed(tmp_path: 
     cache = tmp_path / "cache"
     cache.mkdir()
 
-    shared = root.binds(tmp_path, "", cache, None)
+    shared = root.shared(tmp_path, "", cache, None)
 
-    assert Bind(source=str(tmp_path / ".npmrc"), target="/root/.npmrc") in shared
-    assert [bind.target for bind in shared if bind.writable] == ["/root/.cache/helix"]
-    assert all(Path(bind.source).exists() for bind in shared)
+    assert Shared(source=str(tmp_path / ".npmrc"), target="/root/.npmrc") in shared
+    assert [one.target for one in shared if one.bound] == ["/root/.cache/helix"]
+    assert all(Path(one.source).exists() for one in shared)
 
 
 def test_a_command_runs_in_the_root_with_nothing_of_the_callers_environment() -> None:
-    shared = [Bind(source="/etc/hosts", target="/etc/hosts")]
+    shared = [Shared(source="/etc/hosts", target="/etc/hosts")]
 
     text = root.script(Path("/new root"), shared, {"HOME": "/root"}, "make up")
 
     assert text.startswith("set -eu\nmount --make-rprivate /\nroot='/new root'\n")
-    assert 'mount -o remount,bind,ro "$root"/etc/hosts' in text
+    assert 'cp -aLT /etc/hosts "$root"/etc/hosts' in text
     assert text.endswith(
         "exec chroot \"$root\" env -i HOME=/root sh -euc 'cd /root/helix && make up'\n"
     )
