@@ -87,9 +87,8 @@ def run(folder: Path, steps: Sequence[str], cache: Path | None, env: Mapping[str
     if packages:
         (packages / "partial").mkdir(parents=True, exist_ok=True)
     home = Path(env.get("HOME", "/root"))
-    shared = root.binds(
-        home, str(Path(str(go)).resolve().parents[1]) if fits else "", cache, packages
-    )
+    tools = str(Path(go).resolve().parents[1]) if go and fits else ""
+    files = root.shared(home, tools, cache, packages)
     log = folder.parent.parent / "log" / "fresh.log"
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
