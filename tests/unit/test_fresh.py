@@ -39,7 +39,7 @@ def test_a_command_runs_in_the_root_with_nothing_of_the_callers_environment() ->
     text = root.script(Path("/new root"), shared, {"HOME": "/root"}, "make up")
 
     assert text.startswith("set -eu\nmount --make-rprivate /\nroot='/new root'\n")
-    assert 'cp -aLT /etc/hosts "$root"/etc/hosts' in text
+    assert 'cp -aLT --remove-destination /etc/hosts "$root"/etc/hosts' in text
     assert text.endswith(
         "exec chroot \"$root\" env -i HOME=/root sh -euc 'cd /root/helix && make up'\n"
     )

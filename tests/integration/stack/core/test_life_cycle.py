@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.provider.reaper import supervisors
+from tests.integration.planted import at_postgres
 from tests.integration.running import Running, changes, stack_named
 
 KILLS = 5
@@ -28,6 +29,7 @@ EDITS = (
     ("controlplane/app.py", DOCSTRING, "control-plane"),
 )
 MIGRATION = "sql/postgres/migrations/9999_a_test.sql"
+UNDONE = at_postgres("DROP TABLE a_test", "DELETE FROM migrations WHERE version = 9999")
 
 
 def restarted(before: dict[str, int], after: dict[str, int]) -> set[str]:
@@ -70,6 +72,7 @@ def test_a_change_restarts_exactly_its_process_and_a_migration_none(stack: Runni
         unchanged = stack.pids()
         table = "CREATE TABLE IF NOT EXISTS a_test (id text PRIMARY KEY);\n"
         edits.enter_context(added(stack.root / MIGRATION, table))
+        edits.callback(UNDONE, stack)
         assert changes(stack.apply()) == [("1", "updated")]
         assert restarted(unchanged, stack.pids()) == set()
     stack.up()
