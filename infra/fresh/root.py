@@ -99,7 +99,9 @@ def script(root: Path, files: Sequence[Shared], env: Mapping[str, str], command:
         lines.append(f'mkdir -p "$(dirname {target})"')
         lines.append(f"[ -e {target} ] || {made} {target}")
         lines.append(
-            f"mount --bind {source} {target}" if one.bound else f"cp -aLT {source} {target}"
+            f"mount --bind {source} {target}"
+            if one.bound
+            else f"cp -aLT --remove-destination {source} {target}"
         )
     words = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-euc"]
     lines.append(f'exec chroot "$root" {join([*words, f"cd {CHECKOUT} && {command}"])}')
