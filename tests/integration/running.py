@@ -166,10 +166,10 @@ class Running:
 
     def ports_held(self) -> list[str]:
         """Listening addresses of the machine that belong to the stack."""
-        listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        held = {
-            int(row.split()[1].split(":")[1], 16) for row in listening if row.split()[3] == "0A"
-        }
+        # Java's servers listen on IPv6 sockets, whatever address they are told.
+        tables = [Path(f"/proc/net/{name}").read_text().splitlines() for name in ("tcp", "tcp6")]
+        rows = [row.split() for table in tables for row in table[1:]]
+        held = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
         return [
             f"{service.name}.{port.name}"
             for service in CATALOG.services
