@@ -88,6 +88,7 @@ def script(root: Path, files: Sequence[Shared], env: Mapping[str, str], command:
         "set -eu",
         "mount --make-rprivate /",
         f"root={quote(str(root))}",
+        'mount --bind "$root" "$root"',  # `ip netns exec` wants a root that is a mount
         'mount -t proc proc "$root/proc"',
         'mount --rbind /sys "$root/sys"',
         'mount --rbind /dev "$root/dev"',
