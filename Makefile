@@ -132,26 +132,26 @@ check: $(READY) ## Formatting, lint, types, import directions, the catalogue, ge
 
 .PHONY: unit
 unit: setup-unit ## Tests that open no socket
-	@.venv/bin/pytest -n 2 --minutes-max 3 tests/unit tests/property tests/contract
+	@.venv/bin/pytest -n 2 --minutes-max 5 tests/unit tests/property tests/contract
 
 # Each part brings up what it needs and takes it away; a part that outgrows its minutes fails.
 part = .venv/bin/pytest -m integration tests/integration/$(1) --minutes-max $(2)
 
 .PHONY: test-alone
 test-alone: setup-test-alone ## Tests of one server or tool at a time
-	@$(call part,alone,8) -n 2 --dist loadfile
+	@$(call part,alone,10) -n 2 --dist loadfile
 
 .PHONY: test-stack
 test-stack: setup-test-stack ## Tests of the platform on this machine
-	@$(call part,stack,15)
+	@$(call part,stack,22)
 
 .PHONY: test-fleet
 test-fleet: setup-test-fleet ## Tests of the platform on three Docker servers
-	@$(call part,fleet,15)
+	@$(call part,fleet,26)
 
 .PHONY: test-cluster
 test-cluster: setup-test-cluster ## Tests of the platform on Kubernetes
-	@$(call part,cluster,8)
+	@$(call part,cluster,10)
 
 .PHONY: integration
 integration: test-alone test-stack test-fleet test-cluster ## All tests on real servers (minutes)
