@@ -55,7 +55,9 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
             raise UnavailableError("fresh", "a root of its own needs root: run it with `sudo`")
         programs.ensure(programs.needed(programs.Target.FRESH), shop)
         with made(shop) as folder:
-            run(folder, SHORT if arguments.short else WHOLE, arguments.cache, env)
+            run(
+                folder, SHORT if arguments.short else WHOLE, arguments.cache, env, shop.log("fresh")
+            )
     except HelixError as error:
         sys.stderr.write(f"{error.message}\n")
         return FAILED
@@ -66,7 +68,7 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
 def made(shop: Workshop) -> Generator[Path]:
     """Make a new machine's file system with a clone of what is committed; remove it afterwards."""
     base = debian_root.ensure(root.recipe(), shop)
-    with tempfile.TemporaryDirectory(prefix="fresh-", dir=shop.cache) as scratch:
+    with tempfile.TemporaryDirectory(prefix="helix-fresh-", dir=shop.cache.parent) as scratch:
         folder = Path(scratch, "root")
         on_stderr("fresh: copying the file system of a new machine")
         call(("cp", "-a", "--reflink=auto", str(base), str(folder)))
@@ -77,7 +79,9 @@ def made(shop: Workshop) -> Generator[Path]:
         yield folder
 
 
-def run(folder: Path, steps: Sequence[str], cache: Path | None, env: Mapping[str, str]) -> None:
+def run(
+    folder: Path, steps: Sequence[str], cache: Path | None, env: Mapping[str, str], log: Path
+) -> None:
     """Run the steps one after another in the root; `UnavailableError` names the one that failed."""
     commands = Commands(env)
     go = commands.find("go")
@@ -88,7 +92,6 @@ def run(folder: Path, steps: Sequence[str], cache: Path | None, env: Mapping[str
     home = Path(env.get("HOME", "/root"))
     tools = str(Path(go).resolve().parents[1]) if go and fits else ""
     files = root.shared(home, tools, cache, packages)
-    log = folder.parent.parent / "log" / "fresh.log"
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
     on_stderr(f"fresh: {len(steps)} steps; log: {log}")

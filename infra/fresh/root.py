@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from shlex import join, quote
 
@@ -43,15 +44,20 @@ SETTINGS_OF_HOME = (
 )
 
 
-class Shared(Record, frozen=True):
-    """A file or folder of this machine, and where it is in the root.
+class Sharing(StrEnum):
+    """How a new machine has what this one has."""
 
-    It is copied, for a new machine changes its settings as it likes, or `bound`: the same folder.
-    """
+    COPIED = "copied"  # settings, which it may change
+    BOUND = "bound"  # the same folder
+    LAYERED = "layered"  # as it is here; what the new machine writes to it ends with it
+
+
+class Shared(Record, frozen=True):
+    """A file or folder of this machine, and where and how a new one has it."""
 
     source: str
     target: str
-    bound: bool = False
+    how: Sharing = Sharing.COPIED
 
 
 def recipe() -> Recipe:
@@ -70,12 +76,17 @@ def shared(home: Path, go: str, cache: Path | None, packages: Path | None) -> li
     """Return what the root shares with this machine: settings, Go, and a cache if one is given."""
     found = [Shared(source=path, target=path) for path in SETTINGS]
     found += [Shared(source=f"{home}/{path}", target=f"{HOME}/{path}") for path in SETTINGS_OF_HOME]
-    found += [Shared(source=go, target=GO, bound=True)] if go else []
+    found += [Shared(source=go, target=GO, how=Sharing.BOUND)] if go else []
     if cache:
         folders = {cache: f"{HOME}/.cache/helix", cache.parent / "uv": f"{HOME}/.cache/uv"}
-        found += [Shared(source=str(here), target=at, bound=True) for here, at in folders.items()]
+        # Layered, else each of the two would sweep what the other's checkouts have there.
+        found += [
+            Shared(source=str(here), target=at, how=Sharing.LAYERED) for here, at in folders.items()
+        ]
     if packages:
-        found.append(Shared(source=str(packages), target="/var/cache/apt/archives", bound=True))
+        found.append(
+            Shared(source=str(packages), target="/var/cache/apt/archives", how=Sharing.BOUND)
+        )
     return [one for one in found if Path(one.source).exists()]
 
 
@@ -94,16 +105,27 @@ def script(root: Path, files: Sequence[Shared], env: Mapping[str, str], command:
         'mount --rbind /dev "$root/dev"',
         'mount -t tmpfs tmpfs "$root/run"',
     ]
-    for one in files:
+    for number, one in enumerate(files):
         target, source = f'"$root"{quote(one.target)}', quote(one.source)
         made = "mkdir -p" if Path(one.source).is_dir() else "touch"
         lines.append(f'mkdir -p "$(dirname {target})"')
         lines.append(f"[ -e {target} ] || {made} {target}")
-        lines.append(
-            f"mount --bind {source} {target}"
-            if one.bound
-            else f"cp -aLT --remove-destination {source} {target}"
-        )
+        lines += bring(one.how, source, target, layer=f'"$root".layers/{number}')
     words = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), "sh", "-euc"]
     lines.append(f'exec chroot "$root" {join([*words, f"cd {CHECKOUT} && {command}"])}')
     return "\n".join(lines) + "\n"
+
+
+def bring(how: Sharing, source: str, target: str, *, layer: str) -> list[str]:
+    """Return the lines that make a source of this machine the target of a new one, both quoted."""
+    match how:
+        case Sharing.COPIED:
+            return [f"cp -aLT --remove-destination {source} {target}"]
+        case Sharing.BOUND:
+            return [f"mount --bind {source} {target}"]
+        case Sharing.LAYERED:
+            folders = f"lowerdir={source},upperdir={layer}/upper,workdir={layer}/work"
+            return [
+                f"mkdir -p {layer}/upper {layer}/work",
+                f"mount -t overlay -o {folders} overlay {target}",
+            ]

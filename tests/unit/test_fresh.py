@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from infra.fresh import root
-from infra.fresh.root import Shared
+from infra.fresh.root import Shared, Sharing
 
 
 def test_a_new_machine_has_what_the_readme_says_and_nothing_of_ours() -> None:
@@ -21,7 +21,9 @@ def test_a_new_user_is_told_how_registries_are_reached_and_nothing_else() -> Non
     assert set(env) - set(reaching) == {"HOME", "PATH", "LANG", "TERM"}
 
 
-def test_only_what_is_there_is_shared_and_only_a_cache_may_be_changed(tmp_path: Path) -> None:
+def test_only_what_is_there_is_shared_and_a_cache_keeps_nothing_of_a_new_machine(
+    tmp_path: Path,
+) -> None:
     (tmp_path / ".npmrc").touch()
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -29,7 +31,7 @@ def test_only_what_is_there_is_shared_and_only_a_cache_may_be_changed(tmp_path: 
     shared = root.shared(tmp_path, "", cache, None)
 
     assert Shared(source=str(tmp_path / ".npmrc"), target="/root/.npmrc") in shared
-    assert [one.target for one in shared if one.bound] == ["/root/.cache/helix"]
+    assert {one.target: one.how for one in shared}["/root/.cache/helix"] is Sharing.LAYERED
     assert all(Path(one.source).exists() for one in shared)
 
 
