@@ -7,7 +7,6 @@ from pathlib import Path
 from infra.certificates.issuing import issue, new_root
 
 LOCAL = ("localhost", "127.0.0.1")
-ELSEWHERE = ("somewhere-else",)
 
 
 @dataclass(frozen=True)
