@@ -54,7 +54,7 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
         if os.geteuid() != 0:
             raise UnavailableError("fresh", "a root of its own needs root: run it with `sudo`")
         programs.ensure(programs.needed(programs.Target.FRESH), shop)
-        with made(shop) as folder:
+        with new_machine(shop) as folder:
             run(
                 folder, SHORT if arguments.short else WHOLE, arguments.cache, env, shop.log("fresh")
             )
@@ -65,7 +65,7 @@ def main(argv: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def made(shop: Workshop) -> Generator[Path]:
+def new_machine(shop: Workshop) -> Generator[Path]:
     """Make a new machine's file system with a clone of what is committed; remove it afterwards."""
     base = debian_root.ensure(root.recipe(), shop)
     with tempfile.TemporaryDirectory(prefix="helix-fresh-", dir=shop.cache.parent) as scratch:

@@ -235,7 +235,7 @@ class Docker:
 
 
 def environment(one: Container, sizes: Sizes) -> list[str]:
-    """Its own; on a laptop, where Java starts often and works little, its quick compiler too."""
+    """Return a container's `NAME=value` pairs; laptop sizes add the JVM's quick compiler."""
     hurried = QUICK_JAVA if sizes is Sizes.LAPTOP else {}
     return [f"{name}={value}" for name, value in (hurried | one.launch.env).items()]
 

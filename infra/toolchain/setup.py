@@ -71,9 +71,9 @@ class Setup:
         """
         wanted = [] if python_only else programs.needed(self._target)
         wanted += preflight.builders(todo)
-        machine = preflight.measure(self._commands, self._env, self._cache, wanted)
-        if not todo and not machine.lacking:
+        if not todo and not programs.lacking(wanted, self._commands):
             return {}
+        machine = preflight.measure(self._commands, self._env, self._cache, wanted)
         for finding in preflight.findings(machine, CATALOG, todo):
             self._say(f"{finding.level:5} {finding.text}")
         if not machine.lacking:
